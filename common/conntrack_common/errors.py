@@ -1,0 +1,46 @@
+"""The error taxonomy: each error is one sentence that says what happened and what to do.
+
+An adapter turns them into its agent's idea of failure, never into a number.
+"""
+
+from __future__ import annotations
+
+
+class ConntrackError(Exception):
+    """Something that was asked for could not be had."""
+
+
+class NotAvailable(ConntrackError):
+    """This kernel, namespace or host does not have what was asked for."""
+
+
+class NotPermitted(ConntrackError):
+    """The thing is there, but this user may not read it."""
+
+
+class MalformedData(ConntrackError):
+    """A source said something that does not fit its format."""
+
+    def __init__(self, source: str, where: str, problem: str) -> None:
+        super().__init__(
+            f"{source}, {where}: {problem}; this is not the format that the kernel documents, "
+            "so no number is taken from it (please report it with the kernel's version)"
+        )
+
+
+class Interrupted(ConntrackError):
+    """The kernel could not answer in full: the dump was disturbed, or memory was short."""
+
+
+class InvalidRequest(ConntrackError):
+    """What the user asked for cannot be meant: an unknown metric, a wrong expression."""
+
+
+NETLINK_REMEDY = (
+    "reading ctnetlink needs CAP_NET_ADMIN: run it as root, by an exact sudoers line, "
+    "or with AmbientCapabilities=CAP_NET_ADMIN in the service's systemd unit"
+)
+NO_CONNTRACK = (
+    "this kernel has no connection tracking now: load it with 'modprobe nf_conntrack', "
+    "or start the firewall that uses it"
+)

@@ -1,0 +1,212 @@
+"""The catalogue: every quantity once. All names derive from it by rule.
+
+To add a quantity, add one entry here and one test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Callable, NamedTuple
+
+from .analysis.usage import usage
+from .errors import InvalidRequest
+from .model import Absent, Reading, Sample, Sysctls, Value
+
+GAUGE, COUNTER, STATE = "gauge", "counter", "state"
+# The value of each combination of label values; none at all means that the metric is absent.
+Values = Mapping[tuple[str, ...], Value]
+
+
+class Metric(NamedTuple):
+    """One quantity: what it is called, what it means and how it is taken from a reading.
+
+    `source` names the part of a Reading that it needs; `bits` is the width at which a counter
+    wraps; `absent_when` says why a kernel that was read may not have it.
+    """
+
+    id: str
+    kind: str
+    unit: str
+    help: str
+    source: str
+    take: Callable[[Reading], Values]
+    labels: tuple[str, ...] = ()
+    bits: int = 0
+    absent_when: str = "this kernel does not tell it"
+
+
+def _sysctl(field: str) -> Callable[[Reading], Values]:
+    def take(reading: Reading) -> Values:
+        value = getattr(reading.sysctls, field)
+        return {} if value is None else {(): value}
+
+    return take
+
+
+def _take_usage(reading: Reading) -> Values:
+    table = reading.sysctls or Sysctls()
+    ratio = usage(table.entries, table.limit)
+    return {} if ratio is None else {(): ratio}
+
+
+def _cpu(name: str) -> Callable[[Reading], Values]:
+    def take(reading: Reading) -> Values:
+        return {
+            (str(row.cpu),): row.values[name]
+            for row in reading.counters or ()
+            if name in row.values
+        }
+
+    return take
+
+
+def _take_up(reading: Reading) -> Values:
+    parts = {"sysctls": reading.sysctls, "counters": reading.counters}
+    up: dict[tuple[str, ...], Value] = {
+        (part,): 1 for part, found in parts.items() if found is not None
+    }
+    up.update({(part,): 0 for part in reading.failures})
+    return up
+
+
+def _table(name: str, field: str, unit: str, text: str, kind: str = GAUGE) -> Metric:
+    return Metric(f"table.{name}", kind, unit, text, "sysctls", _sysctl(field))
+
+
+def _counter(name: str, unit: str, text: str, absent_when: str = "") -> Metric:
+    return Metric(
+        f"cpu.{name}",
+        COUNTER,
+        unit,
+        text,
+        "counters",
+        _cpu(name),
+        labels=("cpu",),
+        bits=32,
+        absent_when=absent_when or "this kernel keeps no such counter",
+    )
+
+
+_RETIRED = "newer kernels keep it no longer and show a constant 0"
+_NO_LIMIT = (
+    "nf_conntrack_max is 0 (no limit) or unknown: set net.netfilter.nf_conntrack_max, "
+    "or watch table.entries"
+)
+
+CATALOGUE: tuple[Metric, ...] = (
+    _table("entries", "entries", "entries", "Entries in this namespace's table."),
+    _table(
+        "limit", "limit", "entries", "Most entries that a table may hold (all namespaces: one)."
+    ),
+    Metric(
+        "table.usage",
+        GAUGE,
+        "ratio",
+        "Entries as a share of the limit; at 1 the kernel drops packets of new connections.",
+        "sysctls",
+        _take_usage,
+        absent_when=_NO_LIMIT,
+    ),
+    _table("buckets", "buckets", "buckets", "Size of the hash table (all namespaces share it)."),
+    _table("expect_limit", "expect_max", "expectations", "Most expectations that may wait."),
+    _table("acct", "acct", "state", "1 if packets and bytes are counted per entry.", STATE),
+    _table("timestamp", "timestamp", "state", "1 if entries keep their start time.", STATE),
+    _table("events", "events", "state", "0 no events, 1 always, 2 while somebody listens.", STATE),
+    _table("helper", "helper", "state", "1 if helpers are assigned automatically.", STATE),
+    _counter("found", "lookups", "Lookups that found an entry."),
+    _counter("invalid", "packets", "Packets that could not be tracked."),
+    _counter("insert", "entries", "Entries inserted."),
+    _counter(
+        "insert_failed",
+        "entries",
+        "Insertions that failed: the same entry was there, or its chain was too long.",
+    ),
+    _counter("drop", "packets", "Packets dropped: the table was full, or memory short."),
+    _counter("early_drop", "entries", "Unassured entries evicted because the table was full."),
+    _counter("error", "packets", "ICMP and other error packets that could not be tracked."),
+    _counter("search_restart", "lookups", "Lookups restarted because the hash table changed."),
+    _counter(
+        "clash_resolve",
+        "entries",
+        "Insertion clashes that were resolved without loss.",
+        "kernels before Linux 5.10 do not count it",
+    ),
+    _counter(
+        "chaintoolong",
+        "entries",
+        "Insertions refused because the hash chain was too long.",
+        "kernels before Linux 5.15 do not count it",
+    ),
+    _counter("expect_new", "expectations", "Expectations added after one of the same class."),
+    _counter("expect_create", "expectations", "Expectations added."),
+    _counter("expect_delete", "expectations", "Expectations deleted."),
+    _counter("searched", "lookups", "Lookups.", _RETIRED),
+    _counter("new", "entries", "Entries added that were not expected.", _RETIRED),
+    _counter("ignore", "packets", "Packets seen that were tracked already.", _RETIRED),
+    _counter("delete", "entries", "Entries removed.", _RETIRED),
+    _counter("delete_list", "entries", "Entries put on the dying list.", _RETIRED),
+    Metric(
+        "source.up",
+        STATE,
+        "state",
+        "1 if this source of numbers could be read, 0 if it could not.",
+        "",
+        _take_up,
+        labels=("source",),
+        absent_when="nothing was read",
+    ),
+)
+BY_ID = {metric.id: metric for metric in CATALOGUE}
+
+
+def find(metric_id: str) -> Metric:
+    """Return the metric with this id; raises InvalidRequest, which names the nearest ones."""
+    if metric_id in BY_ID:
+        return BY_ID[metric_id]
+    raise InvalidRequest(f"there is no metric {metric_id!r}{nearest(metric_id, BY_ID)}")
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return the part of a sentence that suggests known words for a misspelt one."""
+    from difflib import get_close_matches
+
+    names = list(known)
+    close = get_close_matches(word, names, n=3, cutoff=0.5) or names[:3]
+    return f"; did you mean {' or '.join(close)}? ('conntrack-stat metrics' lists them all)"
+
+
+def select(patterns: Iterable[str]) -> tuple[Metric, ...]:
+    """Return the metrics whose ids match one of the patterns (as `table.*`), in catalogue order.
+
+    Raises InvalidRequest when a pattern matches none.
+    """
+    from fnmatch import fnmatchcase
+
+    chosen = set()
+    for pattern in patterns:
+        found = {metric.id for metric in CATALOGUE if fnmatchcase(metric.id, pattern)}
+        if not found:
+            raise InvalidRequest(f"no metric matches {pattern!r}{nearest(pattern, BY_ID)}")
+        chosen |= found
+    return tuple(metric for metric in CATALOGUE if metric.id in chosen)
+
+
+def samples(reading: Reading, metrics: Iterable[Metric]) -> Iterator[Sample]:
+    """Yield the value of each metric and label combination that the reading has."""
+    for metric in metrics:
+        for values, value in _values(reading, metric).items():
+            yield Sample(metric.id, tuple(zip(metric.labels, values)), value)
+
+
+def absences(reading: Reading, metrics: Iterable[Metric]) -> Iterator[Absent]:
+    """Yield the metrics that have no value, each with the reason."""
+    for metric in metrics:
+        if metric.source in reading.failures:
+            yield Absent(metric.id, str(reading.failures[metric.source]))
+        elif not _values(reading, metric):
+            yield Absent(metric.id, metric.absent_when)
+
+
+def _values(reading: Reading, metric: Metric) -> Values:
+    part: object | None = getattr(reading, metric.source) if metric.source else reading
+    return {} if part is None else metric.take(reading)

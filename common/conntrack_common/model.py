@@ -1,0 +1,67 @@
+"""What was read, in netfilter's own terms: immutable records without behaviour.
+
+They are NamedTuples: as frozen and slotted as dataclasses, whose import alone would cost
+a check more than its whole work (docs/performance.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple, Union
+
+from .errors import ConntrackError
+
+Value = Union[int, float]
+
+
+class Sysctls(NamedTuple):
+    """Size and settings of the table (net.netfilter.nf_conntrack_*); None where there is none.
+
+    `entries` is this namespace's number of entries; `limit` (nf_conntrack_max), `buckets` and `expect_max` are global.
+    """
+
+    entries: int | None = None
+    limit: int | None = None
+    buckets: int | None = None
+    expect_max: int | None = None
+    acct: int | None = None
+    timestamp: int | None = None
+    events: int | None = None
+    helper: int | None = None
+
+
+class CpuCounters(NamedTuple):
+    """One CPU's counters since the namespace was made, modulo 2**32, by catalogue name."""
+
+    cpu: int
+    values: Mapping[str, int]
+
+
+class Reading(NamedTuple):
+    """All that one collection read of one namespace.
+
+    A part that was not asked for is None; one that could not be read is None, too, and
+    `failures` holds the reason under the part's name.
+    """
+
+    time: float
+    host: str
+    netns: str | None = None
+    sysctls: Sysctls | None = None
+    counters: tuple[CpuCounters, ...] | None = None
+    failures: Mapping[str, ConntrackError] = {}
+
+
+class Sample(NamedTuple):
+    """One value of one catalogue metric; `labels` are (name, value) pairs in the metric's order."""
+
+    id: str
+    labels: tuple[tuple[str, str], ...]
+    value: Value
+
+
+class Absent(NamedTuple):
+    """A metric that has no value now, and why."""
+
+    id: str
+    reason: str

@@ -1,0 +1,1 @@
+"""One module per interface: each reads facts and knows nothing of agents."""

@@ -1,0 +1,150 @@
+"""Connection tracking as /proc shows it: the sysctls and the per-CPU counters.
+
+Formats: the kernel's Documentation/networking/nf_conntrack-sysctl.rst and, for the counters,
+net/netfilter/nf_conntrack_standalone.c (ct_cpu_seq_show).
+"""
+
+from __future__ import annotations
+
+from conntrack_common.errors import NO_CONNTRACK, MalformedData, NotAvailable, NotPermitted
+from conntrack_common.model import CpuCounters, Sysctls
+
+# Where each setting stands, newest name first: kernels before 2.6.20 called it ip_conntrack.
+SYSCTLS = {
+    "entries": ("netfilter/nf_conntrack_count", "ipv4/netfilter/ip_conntrack_count"),
+    "limit": (
+        "netfilter/nf_conntrack_max",
+        "nf_conntrack_max",
+        "ipv4/netfilter/ip_conntrack_max",
+        "ipv4/ip_conntrack_max",
+    ),
+    "buckets": ("netfilter/nf_conntrack_buckets", "ipv4/netfilter/ip_conntrack_buckets"),
+    "expect_max": ("netfilter/nf_conntrack_expect_max",),
+    "acct": ("netfilter/nf_conntrack_acct",),
+    "timestamp": ("netfilter/nf_conntrack_timestamp",),
+    "events": ("netfilter/nf_conntrack_events",),
+    "helper": ("netfilter/nf_conntrack_helper",),  # until Linux 6.0
+}
+# thread-self, because a thread may stand in another network namespace than its process.
+STAT_FILES = (
+    "thread-self/net/stat/nf_conntrack",
+    "net/stat/nf_conntrack",
+    "net/stat/ip_conntrack",
+)
+# The kernel reused two columns for new counters, and their heading tells which it is.
+COLUMNS = {"clashres": "clash_resolve", "chainlength": "chaintoolong", "icmp_error": "error"}
+# Counters that newer kernels print as a literal 0 (or as a sum that nothing adds to).
+RETIRED = ("searched", "new", "ignore", "delete", "delete_list")
+
+
+class ProcRoot:
+    """The /proc of this host, or a copy of it elsewhere."""
+
+    def __init__(self, path: str = "/proc") -> None:
+        self.path = path
+
+    @property
+    def is_live(self) -> bool:
+        """True if this is the running kernel's own /proc."""
+        return self.path == "/proc"
+
+    def read(self, name: str) -> str | None:
+        """Return a file's text, or None where there is no such file.
+
+        Raises NotPermitted or NotAvailable when the file is there but can't be read.
+        """
+        path = f"{self.path}/{name}"
+        try:
+            with open(path, encoding="ascii", errors="replace") as file:  # noqa: PTH123
+                return file.read(1 << 20)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except PermissionError as error:
+            raise NotPermitted(
+                f"{path} may not be read by this user: run it as a user who may, or as root"
+            ) from error
+        except OSError as error:
+            raise NotAvailable(f"{path} can't be read: {error.strerror}") from error
+
+    def sysctls(self) -> Sysctls:
+        """Return the table's size and settings.
+
+        Raises NotAvailable (the kernel has no connection tracking), NotPermitted, MalformedData.
+        """
+        found = {field: self._sysctl(names) for field, names in SYSCTLS.items()}
+        if all(value is None for value in found.values()):
+            raise NotAvailable(f"no conntrack settings under {self.path}/sys/net: {NO_CONNTRACK}")
+        return Sysctls(**found)
+
+    def _sysctl(self, names: tuple[str, ...]) -> int | None:
+        for name in names:
+            text = self.read(f"sys/net/{name}")
+            if text is not None:
+                return parse_sysctl(text, f"{self.path}/sys/net/{name}")
+        return None
+
+    def cpu_counters(self) -> tuple[CpuCounters, ...]:
+        """Return each CPU's counters, as `conntrack -S` shows them.
+
+        Raises NotAvailable where this kernel has no such file (CONFIG_NF_CONNTRACK_PROCFS),
+        NotPermitted, MalformedData.
+        """
+        for name in STAT_FILES:
+            text = self.read(name)
+            if text is not None:
+                return parse_stat(text, f"{self.path}/{name}")
+        raise NotAvailable(
+            f"{self.path}/net/stat/nf_conntrack does not exist: connection tracking is not loaded, "
+            "or this kernel is built without CONFIG_NF_CONNTRACK_PROCFS (then ctnetlink, "
+            "which needs CAP_NET_ADMIN, has the same counters)"
+        )
+
+
+def parse_sysctl(text: str, source: str) -> int:
+    """Return the number that a sysctl file holds; raises MalformedData."""
+    digits = text.strip()
+    if not (digits.isascii() and digits.isdigit()):
+        raise MalformedData(source, "line 1", f"{digits[:40]!r} is not a number")
+    return int(digits)
+
+
+def parse_stat(text: str, source: str) -> tuple[CpuCounters, ...]:
+    """Return the counters of a stat/nf_conntrack file: a heading, then hexadecimal rows, one a CPU.
+
+    Columns are taken by their headings, whose number and meaning differ between kernels; a
+    column that this module doesn't know keeps the kernel's name. Raises MalformedData.
+    """
+    lines = text.splitlines()
+    names = lines[0].split() if lines else []
+    if "found" not in names:
+        raise MalformedData(source, "line 1", "the heading names no column 'found'")
+    rows = [
+        _parse_row(line, names, f"line {number}", source)
+        for number, line in enumerate(lines[1:], start=2)
+    ]
+    if not rows:
+        raise MalformedData(source, "line 2", "there is no row of counters")
+    return kept_counters(dict(enumerate(rows)))
+
+
+def kept_counters(rows: dict[int, dict[str, int]]) -> tuple[CpuCounters, ...]:
+    """Return the rows without counters that this kernel has retired and shows as 0."""
+    dead = {name for name in RETIRED if not any(row.get(name) for row in rows.values())}
+    return tuple(
+        CpuCounters(cpu, {name: value for name, value in row.items() if name not in dead})
+        for cpu, row in sorted(rows.items())
+    )
+
+
+def _parse_row(line: str, names: list[str], where: str, source: str) -> dict[str, int]:
+    fields = line.split()
+    if len(fields) != len(names):
+        raise MalformedData(source, where, f"{len(fields)} columns under {len(names)} headings")
+    try:
+        values = [int(field, 16) for field in fields]
+    except ValueError:
+        raise MalformedData(source, where, f"{line[:60]!r} is not hexadecimal") from None
+    # `entries` is the table's size, repeated for every CPU: no counter of this CPU.
+    return {
+        COLUMNS.get(name, name): value for name, value in zip(names, values) if name != "entries"
+    }
