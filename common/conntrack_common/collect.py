@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from os import uname
-from typing import Callable, TypeVar
 
-from .errors import ConntrackError, NotAvailable, NotPermitted
-from .metrics import Metric
-from .model import CpuCounters, Reading, Sysctls
-from .sources.procfs import ProcRoot
+from conntrack_common.errors import ConntrackError, NotAvailable, NotPermitted
+from conntrack_common.metrics import Metric, samples
+from conntrack_common.model import CpuCounters, Reading, Sysctls
+from conntrack_common.sources.procfs import ProcRoot
 
-Part = TypeVar("Part")
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    Part = TypeVar("Part")
 
 
 def collect(metrics: Iterable[Metric], root: ProcRoot | None = None) -> Reading:
@@ -34,6 +37,14 @@ def collect(metrics: Iterable[Metric], root: ProcRoot | None = None) -> Reading:
     )
 
 
+def require(reading: Reading, metrics: Iterable[Metric]) -> Reading:
+    """Return the reading if it holds any quantity; raises the reason if all of it failed."""
+    quantities = (metric for metric in metrics if metric.source)
+    if reading.failures and not any(True for _ in samples(reading, quantities)):
+        raise next(iter(reading.failures.values()))
+    return reading
+
+
 def _attempt(read: Callable[[ProcRoot], Part], proc: ProcRoot) -> Part | ConntrackError:
     try:
         return read(proc)
@@ -51,7 +62,7 @@ def read_sysctls(proc: ProcRoot) -> Sysctls:
     except (NotAvailable, NotPermitted) as error:
         if not proc.is_live:
             raise
-        from .sources import counters
+        from conntrack_common.sources import counters
 
         try:
             return counters.table_size()
@@ -70,7 +81,7 @@ def read_counters(proc: ProcRoot) -> tuple[CpuCounters, ...]:
     except (NotAvailable, NotPermitted) as error:
         if not proc.is_live:
             raise
-        from .sources import counters
+        from conntrack_common.sources import counters
 
         try:
             return counters.cpu_counters()

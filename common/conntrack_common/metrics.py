@@ -5,12 +5,12 @@ To add a quantity, add one entry here and one test.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Callable, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from .analysis.usage import usage
-from .errors import InvalidRequest
-from .model import Absent, Reading, Sample, Sysctls, Value
+from conntrack_common.analysis.usage import usage
+from conntrack_common.errors import InvalidRequest
+from conntrack_common.model import Absent, Reading, Sample, Sysctls, Value
+from conntrack_common.record import NamedTuple
 
 GAUGE, COUNTER, STATE = "gauge", "counter", "state"
 # The value of each combination of label values; none at all means that the metric is absent.
@@ -173,6 +173,11 @@ def nearest(word: str, known: Iterable[str]) -> str:
     names = list(known)
     close = get_close_matches(word, names, n=3, cutoff=0.5) or names[:3]
     return f"; did you mean {' or '.join(close)}? ('conntrack-stat metrics' lists them all)"
+
+
+def shown(metric: Metric, value: Value) -> Value:
+    """Return a value in the unit that people read: a ratio in percent, all else as it is."""
+    return value * 100 if metric.unit == "ratio" else value
 
 
 def select(patterns: Iterable[str]) -> tuple[Metric, ...]:

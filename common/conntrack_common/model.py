@@ -1,23 +1,23 @@
 """What was read, in netfilter's own terms: immutable records without behaviour.
 
-They are NamedTuples: as frozen and slotted as dataclasses, whose import alone would cost
-a check more than its whole work (docs/performance.md).
+They are NamedTuples and no dataclasses; record.py says why.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple, Union
 
-from .errors import ConntrackError
+from conntrack_common.errors import ConntrackError
+from conntrack_common.record import NamedTuple
 
-Value = Union[int, float]
+Value = float  # or int, which PEP 484 counts as one
 
 
 class Sysctls(NamedTuple):
     """Size and settings of the table (net.netfilter.nf_conntrack_*); None where there is none.
 
-    `entries` is this namespace's number of entries; `limit` (nf_conntrack_max), `buckets` and `expect_max` are global.
+    `entries` is this namespace's number of entries; `limit` (nf_conntrack_max), `buckets` and
+    `expect_max` are global.
     """
 
     entries: int | None = None

@@ -12,8 +12,7 @@ from collections.abc import Iterable
 
 from conntrack_common.errors import MalformedData, NotAvailable
 from conntrack_common.model import CpuCounters, Sysctls
-
-from .netlink import (
+from conntrack_common.sources.netlink import (
     NFNL_SUBSYS_CTNETLINK,
     NFNL_SUBSYS_CTNETLINK_EXP,
     SOURCE,
@@ -21,7 +20,7 @@ from .netlink import (
     NetlinkSocket,
     attributes,
 )
-from .procfs import kept_counters
+from conntrack_common.sources.procfs import kept_counters
 
 IPCTNL_MSG_CT_GET_STATS_CPU = 4
 IPCTNL_MSG_CT_GET_STATS = 5

@@ -11,8 +11,6 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
-from types import TracebackType
-from typing import NamedTuple
 
 from conntrack_common.errors import (
     NETLINK_REMEDY,
@@ -23,6 +21,11 @@ from conntrack_common.errors import (
     NotAvailable,
     NotPermitted,
 )
+from conntrack_common.record import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import TracebackType
 
 NETLINK_NETFILTER = 12
 NFNL_SUBSYS_CTNETLINK = 1

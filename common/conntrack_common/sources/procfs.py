@@ -55,8 +55,8 @@ class ProcRoot:
         """
         path = f"{self.path}/{name}"
         try:
-            with open(path, encoding="ascii", errors="replace") as file:  # noqa: PTH123
-                return file.read(1 << 20)
+            with open(path, "rb", buffering=0) as file:
+                return file.readall().decode("utf-8", "replace")
         except (FileNotFoundError, NotADirectoryError):
             return None
         except PermissionError as error:
@@ -65,6 +65,19 @@ class ProcRoot:
             ) from error
         except OSError as error:
             raise NotAvailable(f"{path} can't be read: {error.strerror}") from error
+
+    def identity(self) -> str:
+        """Return what tells this boot and this network namespace from others.
+
+        Counters of two readings can be compared only if both have the same identity.
+        """
+        from os import readlink
+
+        boot = (self.read("sys/kernel/random/boot_id") or "").strip()
+        try:
+            return f"{boot} {readlink(f'{self.path}/thread-self/ns/net')}"
+        except OSError:
+            return boot
 
     def sysctls(self) -> Sysctls:
         """Return the table's size and settings.

@@ -1,0 +1,128 @@
+"""The frame of every command: its options, its exit status, its failures in one sentence."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+
+from conntrack_common import __version__
+from conntrack_common.errors import ConntrackError, InvalidRequest
+from conntrack_common.metrics import CATALOGUE, Metric, select
+from conntrack_common.sources.procfs import ProcRoot
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+    from typing import NoReturn, TypeVar
+
+    Options = TypeVar("Options")
+
+FAILURE, USAGE, INTERRUPTED = 1, 2, 130
+
+
+def parser(prog: str, description: str, examples: str) -> argparse.ArgumentParser:
+    """Return a command's parser, with the options that all commands share.
+
+    Its options have no defaults: those stand in the command's Options.
+    """
+    import argparse
+
+    class Parser(argparse.ArgumentParser):
+        def error(self, message: str) -> NoReturn:
+            raise InvalidRequest(f"{message}; '{self.prog} --help' shows what can be said")
+
+    made = Parser(
+        prog=prog,
+        description=description,
+        epilog=f"examples:\n{examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        argument_default=argparse.SUPPRESS,
+        allow_abbrev=False,
+    )
+    made.add_argument("-V", "--version", action="version", version=f"%(prog)s {__version__}")
+    made.add_argument(
+        "--proc-root",
+        metavar="DIR",
+        help="read a copy of /proc in DIR, and no ctnetlink (for tests and saved systems)",
+    )
+    return made
+
+
+def add_metrics(to: argparse.ArgumentParser) -> None:
+    """Add the option that chooses metrics."""
+    to.add_argument(
+        "--metrics",
+        metavar="PATTERN,…",
+        help="send only the metrics whose ids match, as 'table.*,cpu.drop' (default: all)",
+    )
+
+
+def options(
+    kind: type[Options],
+    make_parser: Callable[[], argparse.ArgumentParser],
+    argv: Sequence[str] | None,
+) -> Options:
+    """Return a command line's options; `kind` is a record that holds the defaults.
+
+    Raises InvalidRequest for a command line that can't be meant.
+    """
+    words = sys.argv[1:] if argv is None else argv
+    if not words:
+        return kind()  # importing argparse would take as long as all the rest
+    return kind(**vars(make_parser().parse_args(words)))
+
+
+def chosen(patterns: str) -> tuple[Metric, ...]:
+    """Return the metrics that `--metrics` chooses; raises InvalidRequest."""
+    if patterns == "*":
+        return CATALOGUE
+    return select(pattern.strip() for pattern in patterns.split(","))
+
+
+def proc_root(path: str) -> ProcRoot:
+    """Return the /proc that `--proc-root` names; raises InvalidRequest."""
+    if path != "/proc" and not os.path.isdir(path):
+        raise InvalidRequest(f"--proc-root {path}: there is no such directory")
+    return ProcRoot(path)
+
+
+def run(prog: str, work: Callable[[], Iterable[str]]) -> int:
+    """Do a command's work, print what it says, and return the exit status.
+
+    A failure that the taxonomy knows becomes one sentence on standard error.
+    """
+    try:
+        for text in work():
+            sys.stdout.write(text)
+        sys.stdout.flush()
+    except InvalidRequest as error:
+        print(f"{prog}: {error}", file=sys.stderr)
+        return USAGE
+    except ConntrackError as error:
+        print(f"{prog}: {error}", file=sys.stderr)
+        return FAILURE
+    except BrokenPipeError:
+        # The reader has gone, as head(1) does; let the interpreter's last flush go nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILURE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return 0
+
+
+def check(name: str, parse: Callable[[], Options], judge: Callable[[Options], None]) -> int:
+    """Do a Nagios check's work; whatever keeps it from a verdict is UNKNOWN (3)."""
+    unknown = 3
+    try:
+        options = parse()
+    except SystemExit:
+        return unknown  # --help or --version, whose 0 Nagios would take for OK
+    except ConntrackError as error:
+        print(f"{name} UNKNOWN - {str(error).replace('|', '/')}")
+        return unknown
+    try:
+        judge(options)
+    except ConntrackError as error:
+        print(f"{name} UNKNOWN - {str(error).replace('|', '/')}")
+    return unknown

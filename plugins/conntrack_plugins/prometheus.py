@@ -1,0 +1,113 @@
+"""Prometheus: the text exposition format, for node_exporter's textfile collector.
+
+Format: prometheus.io/docs/instrumenting/exposition_formats, names by its best practices.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+
+from conntrack_common.collect import collect, require
+from conntrack_common.errors import InvalidRequest
+from conntrack_common.metrics import BY_ID, COUNTER, Metric, samples
+from conntrack_common.model import Sample
+from conntrack_common.record import NamedTuple
+from conntrack_plugins import command
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+
+EXAMPLES = """\
+  conntrack-prometheus
+  conntrack-prometheus --output /var/lib/prometheus/node-exporter/conntrack.prom
+"""
+UNITS = {"ratio": "ratio", "entries": "entries", "bytes": "bytes", "seconds": "seconds"}
+ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
+
+
+def name(metric: Metric) -> str:
+    """Return a metric's name: `conntrack_`, its id, and its unit, or `_total` for a counter."""
+    made = f"conntrack_{metric.id.replace('.', '_')}"
+    suffix = "total" if metric.kind == COUNTER else UNITS.get(metric.unit, "")
+    return f"{made}_{suffix}" if suffix and not made.endswith(f"_{suffix}") else made
+
+
+def exposition(found: Iterable[Sample]) -> str:
+    """Return the samples as families, each with its HELP and TYPE."""
+    families: dict[str, list[str]] = {}
+    for sample in found:
+        metric = BY_ID[sample.id]
+        labels = ",".join(f'{key}="{value.translate(ESCAPES)}"' for key, value in sample.labels)
+        family = families.setdefault(sample.id, _head(metric))
+        family.append(f"{name(metric)}{{{labels}}} {sample.value}".replace("{}", ""))
+    return "".join(f"{line}\n" for family in families.values() for line in family)
+
+
+def _head(metric: Metric) -> list[str]:
+    kind = "counter" if metric.kind == COUNTER else "gauge"
+    text = metric.help.replace("\\", r"\\").replace("\n", r"\n")
+    return [f"# HELP {name(metric)} {text}", f"# TYPE {name(metric)} {kind}"]
+
+
+def write(text: str, path: str) -> None:
+    """Replace a file in one step, so that no collector ever reads half of it.
+
+    Raises InvalidRequest when it can't be written.
+    """
+    # The collector reads *.prom, so the temporary name must not end so.
+    temporary = f"{path}.{os.getpid()}.tmp"
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            os.fchmod(file.fileno(), 0o644)
+            file.write(text)
+        os.replace(temporary, path)
+    except OSError as error:
+        if os.path.exists(temporary):
+            os.unlink(temporary)
+        raise InvalidRequest(
+            f"{path} can't be written ({error.strerror}): "
+            "give --output a file in a directory that this user may write to"
+        ) from error
+
+
+class Options(NamedTuple):
+    """The command line's options, with their defaults."""
+
+    metrics: str = "*"
+    output: str = ""
+    proc_root: str = "/proc"
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command's parser."""
+    made = command.parser(
+        "conntrack-prometheus", "Print conntrack metrics in Prometheus' text format.", EXAMPLES
+    )
+    command.add_metrics(made)
+    made.add_argument("--output", metavar="FILE.prom", help="replace this file in one step")
+    return made
+
+
+def report(options: Options) -> Iterator[str]:
+    """Yield the exposition, or write it to the output file; raises if nothing could be read.
+
+    After such a failure the output says only which sources are down: the numbers of an earlier
+    run would look current.
+    """
+    metrics = command.chosen(options.metrics)
+    reading = collect(metrics, command.proc_root(options.proc_root))
+    text = exposition(samples(reading, metrics))
+    if options.output:
+        write(text, options.output)
+    else:
+        yield text
+    require(reading, metrics)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run conntrack-prometheus."""
+    return command.run(
+        "conntrack-prometheus", lambda: report(command.options(Options, parser, argv))
+    )

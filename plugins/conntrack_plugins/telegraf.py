@@ -1,0 +1,94 @@
+"""Telegraf: InfluxDB line protocol on standard output, for inputs.exec.
+
+Format: the InfluxDB line protocol reference. Lines carry no timestamp (Telegraf sets one for the
+whole gather) and no host tag (Telegraf adds it).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from conntrack_common.collect import collect, require
+from conntrack_common.metrics import BY_ID, Metric, samples, shown
+from conntrack_common.model import Sample, Value
+from conntrack_common.record import NamedTuple
+from conntrack_plugins import command
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+
+EXAMPLES = """\
+  conntrack-telegraf                          all metrics, as inputs.exec would get them
+  conntrack-telegraf --metrics 'table.*'      only the table's size and limit
+
+telegraf.conf:
+  [[inputs.exec]]
+    commands = ["conntrack-telegraf"]
+    data_format = "influx"
+"""
+ESCAPES = str.maketrans({",": r"\,", "=": r"\=", " ": r"\ ", "\n": r"\n", "\t": r"\t"})
+
+
+def name(metric: Metric) -> tuple[str, str]:
+    """Return a metric's measurement and field.
+
+    By rule: the measurement is `conntrack`, with the id's group behind it unless that is `table`;
+    the field is the rest. A name that is also a label (tcp.state) goes into the measurement,
+    because a tag and a field of one name can't be told apart in queries.
+    """
+    group, _, field = metric.id.partition(".")
+    parts = ["conntrack"] + ([] if group == "table" else [group])
+    if field in metric.labels:
+        parts.append(field)
+        field = metric.unit
+    elif metric.unit == "ratio":
+        field += "_percent"
+    return "_".join(parts), field.replace(".", "_")
+
+
+def line_protocol(found: Iterable[Sample]) -> str:
+    """Return the samples as lines: those of one measurement and tag set together in one line."""
+    lines: dict[str, list[str]] = {}
+    for sample in found:
+        metric = BY_ID[sample.id]
+        measurement, field = name(metric)
+        tags = "".join(f",{key}={_escape(value)}" for key, value in sorted(sample.labels) if value)
+        lines.setdefault(measurement + tags, []).append(f"{field}={_number(metric, sample.value)}")
+    return "".join(f"{series} {','.join(fields)}\n" for series, fields in lines.items())
+
+
+def _escape(tag: str) -> str:
+    # A backslash at the end would escape the blank behind the tag set.
+    return tag.replace("\\", "/").translate(ESCAPES)
+
+
+def _number(metric: Metric, value: Value) -> str:
+    # A field keeps the type of its first value for ever, so the metric decides and not the value.
+    return f"{shown(metric, value):.4f}" if metric.unit == "ratio" else f"{int(value)}i"
+
+
+class Options(NamedTuple):
+    """The command line's options, with their defaults."""
+
+    metrics: str = "*"
+    proc_root: str = "/proc"
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command's parser."""
+    made = command.parser("conntrack-telegraf", "Print conntrack metrics for Telegraf.", EXAMPLES)
+    command.add_metrics(made)
+    return made
+
+
+def report(options: Options) -> Iterator[str]:
+    """Yield one gather as line protocol; raises the reason if nothing could be read."""
+    metrics = command.chosen(options.metrics)
+    reading = collect(metrics, command.proc_root(options.proc_root))
+    yield line_protocol(samples(require(reading, metrics), metrics))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run conntrack-telegraf."""
+    return command.run("conntrack-telegraf", lambda: report(command.options(Options, parser, argv)))
