@@ -1,0 +1,161 @@
+"""collectd: the Python module, loaded by `Import "conntrack_plugins.collectd"`.
+
+Format: collectd-python(5); types from collectd's own types.db, so that no receiver needs another.
+Each <Module> block is a reader of its own with its own settings, so that collectd's threads share
+nothing here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from conntrack_common.collect import collect, require
+from conntrack_common.errors import ConntrackError, InvalidRequest
+from conntrack_common.metrics import BY_ID, COUNTER, Metric, samples, select, shown
+from conntrack_common.model import Sample
+from conntrack_common.sources.procfs import ProcRoot
+
+try:
+    import collectd
+except ImportError:  # outside of the daemon: names and values can still be computed
+    collectd = None
+
+PLUGIN = "conntrack"
+TYPES = {"ratio": "percent", "entries": "conntrack"}
+
+
+class Settings(NamedTuple):
+    """What a <Module> block says; `interval` 0 is the daemon's own."""
+
+    metrics: tuple[Metric, ...] = select(["*"])
+    interval: float = 0.0
+    instance: str = ""
+    proc_root: str = "/proc"
+
+
+class Identifier(NamedTuple):
+    """Where collectd files a value: host/conntrack-plugin_instance/type-type_instance."""
+
+    plugin_instance: str
+    type: str
+    type_instance: str
+
+
+def identifier(sample: Sample, instance: str = "") -> Identifier:
+    """Return a sample's identifier.
+
+    By rule: the plugin instance is the id's group, with a cpu's number behind it; the type
+    instance is the rest of the id and the other labels; a counter is a derive.
+    """
+    metric = BY_ID[sample.id]
+    group, _, name = sample.id.partition(".")
+    cpu = "".join(value for label, value in sample.labels if label == "cpu")
+    others = [value for label, value in sample.labels if label != "cpu"]
+    words = [word for word in (instance, f"{group}{cpu}") if word]
+    kind = "derive" if metric.kind == COUNTER else TYPES.get(metric.unit, "gauge")
+    return Identifier(
+        _part("-".join(words)), kind, _part("-".join([name.replace(".", "_"), *others]))
+    )
+
+
+def _part(text: str) -> str:
+    # collectd: no '/', and 63 characters at most (DATA_MAX_NAME_LEN).
+    return text.replace("/", "_")[:63]
+
+
+def parse(children: Iterable[tuple[str, tuple[Any, ...]]]) -> Settings:
+    """Return the settings that the lines of a <Module> block hold; raises InvalidRequest."""
+    settings = Settings()
+    for key, values in children:
+        option = OPTIONS.get(key.lower())
+        if option is None:
+            known = ", ".join(("Metrics", "Interval", "Instance", "ProcRoot"))
+            raise InvalidRequest(f"unknown option {key!r}: known are {known}")
+        try:
+            settings = option(settings, values)
+        except (IndexError, TypeError, ValueError):
+            raise InvalidRequest(f"option {key}: {list(values)} can't be meant") from None
+    return settings
+
+
+def _interval(settings: Settings, values: tuple[Any, ...]) -> Settings:
+    seconds = float(values[0])
+    if isinstance(values[0], bool) or not 0 < seconds < float("inf"):
+        raise ValueError(seconds)
+    return settings._replace(interval=seconds)
+
+
+OPTIONS: dict[str, Callable[[Settings, tuple[Any, ...]], Settings]] = {
+    "metrics": lambda settings, values: settings._replace(metrics=select(map(str, values))),
+    "interval": _interval,
+    "instance": lambda settings, values: settings._replace(instance=str(values[0])),
+    "procroot": lambda settings, values: settings._replace(proc_root=str(values[0])),
+}
+
+
+class Reader:
+    """Reads for one <Module> block and dispatches what it read."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._said: str | None = None
+
+    def read(self, _data: object = None) -> None:
+        """Dispatch one reading; a failure is logged once, until it changes or ends."""
+        metrics = self._settings.metrics
+        reading = collect(metrics, ProcRoot(self._settings.proc_root))
+        failures = "; ".join(str(failure) for failure in reading.failures.values())
+        if failures and failures != self._said:
+            collectd.warning(f"conntrack_plugins: {failures}")
+        elif self._said and not failures:
+            collectd.info("conntrack_plugins: all sources can be read again")
+        self._said = failures or None
+        try:
+            require(reading, metrics)
+        except ConntrackError:
+            return
+        for sample in samples(reading, metrics):
+            self._dispatch(sample)
+
+    def _dispatch(self, sample: Sample) -> None:
+        place = identifier(sample, self._settings.instance)
+        values = collectd.Values(
+            plugin=PLUGIN,
+            plugin_instance=place.plugin_instance,
+            type=place.type,
+            type_instance=place.type_instance,
+        )
+        if self._settings.interval:
+            values.interval = self._settings.interval
+        values.dispatch(values=[shown(BY_ID[sample.id], sample.value)])
+
+
+class Module:
+    """What the daemon calls: a reader for each block, or one with the defaults."""
+
+    def __init__(self) -> None:
+        self._blocks: list[Settings] = []
+        self._broken = False
+
+    def configure(self, block: Any) -> None:
+        """Take a <Module> block; a broken one is logged and starts no reader."""
+        try:
+            self._blocks.append(parse((node.key, node.values) for node in block.children))
+        except InvalidRequest as error:
+            self._broken = True
+            collectd.error(f"conntrack_plugins: {error}; this <Module> block is not used")
+
+    def start(self) -> None:
+        """Register the readers."""
+        blocks = self._blocks or ([] if self._broken else [Settings()])
+        for number, settings in enumerate(blocks):
+            reader = Reader(settings)
+            more = {"interval": settings.interval} if settings.interval else {}
+            collectd.register_read(reader.read, name=f"{PLUGIN}-{number}", **more)
+
+
+if collectd is not None and hasattr(collectd, "register_read"):
+    _module = Module()
+    collectd.register_config(_module.configure)
+    collectd.register_init(_module.start)
