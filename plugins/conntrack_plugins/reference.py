@@ -39,7 +39,7 @@ def reference() -> Iterator[str]:
     """Yield the document's lines."""
     yield HEAD
     for metric in CATALOGUE:
-        labels = ", ".join(metric.labels) or "–"
+        labels = ", ".join(metric.labels) or "none"
         kind = f"{metric.kind}, {metric.bits} bits" if metric.bits else metric.kind
         yield (
             f"| `{metric.id}` | {kind} | {metric.unit} | {labels} | {metric.help} "
