@@ -65,3 +65,41 @@ class Absent(NamedTuple):
 
     id: str
     reason: str
+
+
+class Tracking(NamedTuple):
+    """Whether anything makes the kernel track connections in this namespace, and how that is known.
+
+    `active` is None where this user may not look.
+    """
+
+    active: bool | None
+    evidence: str
+
+
+class Host(NamedTuple):
+    """What doctor looks at: the kernel, this user's rights, and the programs that are installed.
+
+    `module` is one of built-in, loaded, loadable, missing; `netlink` is None if ctnetlink
+    answered, or else the reason; `counters` names the source of the per-CPU counters, or is the
+    reason why there is none; `programs` maps a name to its path; `memory` is in bytes.
+    """
+
+    kernel: str
+    module: str
+    sysctls: Sysctls | ConntrackError
+    counters: str | ConntrackError
+    netlink: ConntrackError | None
+    tracking: Tracking
+    distribution: str
+    programs: Mapping[str, str]
+    memory: int | None
+
+
+class Check(NamedTuple):
+    """One line of doctor: status is ok, warning, problem or unknown; remedy may be empty."""
+
+    id: str
+    status: str
+    message: str
+    remedy: str = ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
@@ -49,6 +50,28 @@ def parser(prog: str, description: str, examples: str) -> argparse.ArgumentParse
     return made
 
 
+def add_json(to: argparse.ArgumentParser) -> None:
+    """Add the option that makes programs readers."""
+    import argparse
+
+    to.add_argument(
+        "--json", action="store_true", default=argparse.SUPPRESS, help="print JSON instead"
+    )
+
+
+def subcommand(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    work: Callable[[argparse.Namespace], Iterable[str]],
+    text: str,
+) -> argparse.ArgumentParser:
+    """Add a subcommand whose output `work` makes, and return its parser."""
+    made = commands.add_parser(name, help=text, description=f"Show {text}.", allow_abbrev=False)
+    made.set_defaults(work=work)
+    add_json(made)
+    return made
+
+
 def add_metrics(to: argparse.ArgumentParser) -> None:
     """Add the option that chooses metrics."""
     to.add_argument(
@@ -92,6 +115,8 @@ def run(prog: str, work: Callable[[], Iterable[str]]) -> int:
 
     A failure that the taxonomy knows becomes one sentence on standard error.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a character shows '?'
     try:
         for text in work():
             sys.stdout.write(text)

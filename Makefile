@@ -1,0 +1,59 @@
+# The page of commands. `make` alone lists them.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+# Pythons that pyenv installed, for tox; without pyenv this adds nothing.
+PYENV_BINS := $(subst $() ,:,$(wildcard $(HOME)/.pyenv/versions/*/bin))
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+
+.DEFAULT_GOAL := help
+.PHONY: help run test unit kernel lint types bench docs golden clean
+
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+run: $(VENV)/installed ## install into .venv and show this machine's connection tracking
+	@$(BIN)/conntrack-stat status
+	@for command in check_conntrack conntrack-telegraf \
+	    "conntrack-prometheus --metrics table.*"; do \
+	    printf '\n$$ %s\n' "$$command"; $(BIN)/$$command; done; true
+	@$(BIN)/conntrack-stat demo --if-inactive
+
+test: packages $(VENV)/tox ## install what the tests need (Debian packages, as root) and run everything
+	PATH="$$PATH:$(PYENV_BINS)" $(BIN)/tox run
+
+unit: $(VENV)/tox ## the unit tests with this Python alone
+	$(BIN)/tox run -e py3
+
+kernel: packages $(VENV)/tox ## the tests on the real kernel and in the real agents (root)
+	$(BIN)/tox run -e kernel
+
+lint: $(VENV)/tox ## ruff (rules and format) and mypy (strict)
+	$(BIN)/tox run -e lint,types
+
+bench: $(VENV)/installed ## measure, as ratios in one run
+	$(BIN)/python tests/bench/bench.py
+
+docs: $(VENV)/installed ## make docs/metrics.md anew from the catalogue
+	$(BIN)/python -m conntrack_plugins.reference > docs/metrics.md
+
+golden: $(VENV)/tox ## accept the commands' present output as right (look at git diff!)
+	$(BIN)/tox run -e py3 -- tests/unit/test_golden.py --update-golden
+
+clean: ## remove what these targets made
+	rm -rf $(VENV) .tox build dist *.egg-info
+
+.PHONY: packages
+packages:
+	$(SUDO) sh tests/install-debian-packages
+
+$(VENV)/bin/python:
+	@$(PYTHON) -m venv $(VENV) || { echo "a virtual environment needs: apt install python3-venv"; exit 1; }
+
+$(VENV)/installed: $(VENV)/bin/python setup.cfg pyproject.toml
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[all]'
+	@touch $@
+
+$(VENV)/tox: $(VENV)/bin/python
+	$(BIN)/pip install --quiet --disable-pip-version-check 'tox >= 4.11'
+	@touch $@

@@ -1,0 +1,165 @@
+"""What is right and what is wrong with connection tracking on a host, and the remedies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from conntrack_common.analysis.usage import usage
+from conntrack_common.errors import ConntrackError
+from conntrack_common.model import Check, Host, Sysctls
+
+OK, WARNING, PROBLEM, UNKNOWN = "ok", "warning", "problem", "unknown"
+# struct nf_conn with its usual extensions (NAT, accounting, timestamp), and a bucket's pointer.
+ENTRY_BYTES, BUCKET_BYTES = 384, 8
+AGENTS = ("nagios", "nrpe", "icinga2", "collectd", "telegraf", "node_exporter")
+PACKAGES = {
+    "debian": "apt install {debian}",
+    "ubuntu": "apt install {debian}",
+    "fedora": "dnf install conntrack-tools",
+    "rhel": "dnf install conntrack-tools",
+}
+
+
+def diagnose(host: Host) -> Iterator[Check]:
+    """Yield a check for each thing that matters, in the order in which to mend them."""
+    yield _module(host)
+    yield _tracking(host)
+    yield _netlink(host)
+    yield _counters(host)
+    if isinstance(host.sysctls, Sysctls):
+        yield _usage(host.sysctls)
+        yield from _size(host.sysctls, host.memory)
+        yield from _settings(host.sysctls)
+    else:
+        yield Check("table", PROBLEM, str(host.sysctls))
+    yield from _programs(host)
+
+
+def _module(host: Host) -> Check:
+    if host.module in {"built-in", "loaded"}:
+        how = "built into" if host.module == "built-in" else "loaded in"
+        return Check("module", OK, f"nf_conntrack is {how} kernel {host.kernel}")
+    if host.module == "loadable":
+        return Check(
+            "module",
+            PROBLEM,
+            f"nf_conntrack is not loaded (kernel {host.kernel} has it as a module)",
+            f"modprobe {' '.join(_modules(host.kernel))}",
+        )
+    return Check(
+        "module",
+        PROBLEM,
+        f"kernel {host.kernel} has no nf_conntrack, neither built in nor as a module",
+        "install this kernel's modules (on Ubuntu linux-modules-extra), or run this outside "
+        "of the container",
+    )
+
+
+def _modules(kernel: str) -> list[str]:
+    # Linux 4.19 merged the two protocols' modules into nf_conntrack.
+    version = [
+        int(part) for part in kernel.split("-", maxsplit=1)[0].split(".")[:2] if part.isdigit()
+    ]
+    old = ["-a", "nf_conntrack", "nf_conntrack_ipv4", "nf_conntrack_ipv6"]
+    return old if version < [4, 19] else ["nf_conntrack"]
+
+
+def _tracking(host: Host) -> Check:
+    evidence = host.tracking.evidence
+    if host.tracking.active:
+        return Check("tracking", OK, f"connections are tracked in this namespace ({evidence})")
+    if host.tracking.active is None:
+        message = f"it can't be told whether connections are tracked here ({evidence})"
+        return Check("tracking", UNKNOWN, message)
+    return Check(
+        "tracking",
+        WARNING,
+        f"nothing here uses connection tracking, so the table stays empty ({evidence})",
+        "a firewall or NAT rule switches it on, as: nft add rule inet filter input ct state "
+        "invalid drop; 'conntrack-stat demo' shows it on a table of its own",
+    )
+
+
+def _netlink(host: Host) -> Check:
+    if host.netlink is None:
+        return Check("netlink", OK, "this user may read entries and events by ctnetlink")
+    return Check("netlink", WARNING, f"entries and events can't be read: {host.netlink}")
+
+
+def _counters(host: Host) -> Check:
+    if isinstance(host.counters, ConntrackError):
+        return Check("counters", WARNING, str(host.counters))
+    return Check("counters", OK, f"the counters come from {host.counters}")
+
+
+def _usage(table: Sysctls) -> Check:
+    share = usage(table.entries, table.limit)
+    if share is None:
+        message = "nf_conntrack_max is 0 or unknown: the table has no limit but memory"
+        return Check("usage", WARNING, message, "sysctl -w net.netfilter.nf_conntrack_max=262144")
+    status = PROBLEM if share >= 0.9 else WARNING if share >= 0.8 else OK
+    remedy = "raise net.netfilter.nf_conntrack_max, or find who fills it" if status != OK else ""
+    message = f"{share:.1%} of the table is used ({table.entries} of {table.limit} entries)"
+    return Check("usage", status, message, remedy)
+
+
+def _size(table: Sysctls, memory: int | None) -> Iterator[Check]:
+    if not table.limit or not table.buckets:
+        return
+    chain = 2 * table.limit / table.buckets  # each entry stands in two chains
+    status = WARNING if chain > 8 else OK
+    yield Check(
+        "buckets",
+        status,
+        f"a full table has about {chain:.0f} entries in each of {table.buckets} hash chains",
+        f"sysctl -w net.netfilter.nf_conntrack_buckets={table.limit}" if status != OK else "",
+    )
+    full = table.limit * ENTRY_BYTES + table.buckets * BUCKET_BYTES
+    message = f"a full table takes about {full / 2**20:.0f} MiB"
+    if memory:
+        message += f", {full / memory:.1%} of this host's memory"
+    large = bool(memory) and full > memory / 4  # type: ignore[operator]
+    yield Check(
+        "memory",
+        WARNING if large else OK,
+        message,
+        "lower net.netfilter.nf_conntrack_max, or add memory" if large else "",
+    )
+
+
+def _settings(table: Sysctls) -> Iterator[Check]:
+    gains = {
+        "acct": (table.acct, "packets and bytes of each connection"),
+        "timestamp": (table.timestamp, "the age of each connection"),
+        "events": (table.events, "events (conntrack -E), which conntrackd needs"),
+    }
+    for name, (value, gain) in gains.items():
+        if value is None:
+            yield Check(name, UNKNOWN, f"this kernel does not tell nf_conntrack_{name}")
+        elif value:
+            yield Check(name, OK, f"nf_conntrack_{name} is on: {gain}")
+        else:
+            yield Check(
+                name,
+                OK,
+                f"nf_conntrack_{name} is off; switched on, new entries would have {gain}",
+                f"sysctl -w net.netfilter.nf_conntrack_{name}=1",
+            )
+
+
+def _programs(host: Host) -> Iterator[Check]:
+    agents = [name for name in AGENTS if name in host.programs]
+    yield Check("agents", OK, f"agents installed here: {', '.join(agents) or 'none'}")
+    for name in ("conntrack", "conntrackd"):
+        if name in host.programs:
+            yield Check(name, OK, f"{name} is installed ({host.programs[name]})")
+        else:
+            yield Check(name, WARNING, f"{name} is not installed (optional)", install(host, name))
+
+
+def install(host: Host, package: str) -> str:
+    """Return the command that installs a netfilter program, or those of the usual distributions."""
+    command = PACKAGES.get(host.distribution)
+    if command:
+        return command.format(debian=package)
+    return f"Debian, Ubuntu: apt install {package}; Fedora, RHEL: dnf install conntrack-tools"

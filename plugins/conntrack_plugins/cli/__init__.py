@@ -1,0 +1,43 @@
+"""conntrack-stat: connection tracking for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from conntrack_plugins import command
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+
+EXAMPLES = """\
+  conntrack-stat                 how full the table is, and the counters
+  conntrack-stat counters        every counter, each CPU by itself
+  conntrack-stat metrics         what can be measured, and what each agent calls it
+  conntrack-stat doctor          what is missing or wrong, and how to mend it
+  conntrack-stat demo            all of it on a table of its own (root)
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command's parser; the function under `work` makes a subcommand's output."""
+    from conntrack_plugins.cli import demo, doctor, status
+
+    made = command.parser("conntrack-stat", "Show Linux connection tracking.", EXAMPLES)
+    made.set_defaults(work=status.status, json=False, proc_root="/proc")
+    command.add_json(made)
+    commands = made.add_subparsers(title="commands", metavar="COMMAND")
+    for module in (status, doctor, demo):
+        module.add(commands)
+    return made
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run conntrack-stat."""
+    return command.run("conntrack-stat", lambda: _report(argv))
+
+
+def _report(argv: Sequence[str] | None) -> Iterable[str]:
+    args = parser().parse_args(argv)
+    text: Iterable[str] = args.work(args)
+    return text

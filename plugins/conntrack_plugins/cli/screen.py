@@ -1,0 +1,42 @@
+"""What a terminal shows: rich's renderables as text, with colours only where there are any."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.table import Table
+
+
+def render(part: RenderableType) -> str:
+    """Return a renderable as text for standard output."""
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(highlight=False)
+    with console.capture() as capture:
+        # Sentences are not wrapped: a terminal does that itself, and grep wants whole lines.
+        console.print(part, soft_wrap=isinstance(part, Text))
+    return capture.get()
+
+
+def columns(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """Return rows in columns; those whose heading begins with '>' stand to the right."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, 2))
+    for heading in headings:
+        right = heading.startswith(">")
+        table.add_column(heading.lstrip(">"), justify="right" if right else "left")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    return table
+
+
+def as_json(document: object) -> str:
+    """Return a document as a line of JSON."""
+    return json.dumps(document, ensure_ascii=False) + "\n"
