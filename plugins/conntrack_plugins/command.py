@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import argparse
     from typing import NoReturn, TypeVar
 
+    from conntrack_common.filters import Filter
+
     Options = TypeVar("Options")
 
 FAILURE, USAGE, INTERRUPTED = 1, 2, 130
@@ -70,6 +72,28 @@ def subcommand(
     made.set_defaults(work=work)
     add_json(made)
     return made
+
+
+def add_filters(to: argparse.ArgumentParser, without: Sequence[str] = ()) -> None:
+    """Add conntrack(8)'s filter options, less the spellings that the command needs itself."""
+    from conntrack_common.filter_options import OPTIONS
+
+    group = to.add_argument_group("filters, spelled as in conntrack(8)")
+    for option in OPTIONS:
+        flags = [flag for flag in option.flags if flag not in without]
+        made = group.add_argument(
+            *flags, dest=option.name, metavar=option.metavar, help=option.help
+        )
+        if option.value_is_optional:
+            made.nargs, made.const = "?", ""
+
+
+def filter_of(args: argparse.Namespace) -> Filter:
+    """Return the filter that the command line's options mean; raises InvalidRequest."""
+    from conntrack_common.filter_options import OPTIONS, build
+
+    words = {option.name: getattr(args, option.name, None) for option in OPTIONS}
+    return build({name: word for name, word in words.items() if word is not None})
 
 
 def add_metrics(to: argparse.ArgumentParser) -> None:

@@ -1,0 +1,231 @@
+"""The table, counted in one pass.
+
+Messages of one shape have the same attributes at the same offsets. So, for each shape, a mask
+blanks the values that nobody asked for, and what is left of a message (all its headers, and the
+values that were asked for) is the key under which it is counted. Equal keys prove equal shapes; a
+key that was never seen is read by a slow walk. The message's length alone does not tell the shape:
+a mark and a zone take the same room.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+
+from conntrack_common.errors import MalformedData
+from conntrack_common.record import NamedTuple
+from conntrack_common.sources.layout import Layout, Place, decode, layout
+from conntrack_common.sources.netlink import (
+    HEADER,
+    NFNL_SUBSYS_CTNETLINK,
+    NLM_F_DUMP_INTR,
+    NLMSG_DONE,
+    NLMSG_ERROR,
+    SOURCE,
+    error_number,
+    refusal,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Cell = list[int]
+    Values = tuple[Any, ...]
+
+LENGTH = struct.Struct("=I")
+# What a cell counts: entries; those with accounting, their packets and bytes; those with a
+# timestamp, the sum of their start times and the earliest one (nanoseconds since 1970).
+ENTRIES, COUNTED, PACKETS, BYTES, STAMPED, STARTS, FIRST = range(7)
+IGNORED = object()  # stands where a label would, for entries that are not asked for
+COUNTERS = ("orig_packets", "reply_packets", "orig_bytes", "reply_bytes")
+
+
+class Query(NamedTuple):
+    """What is counted.
+
+    `key` names fields with few values; `label` maps them to what the entries are counted under,
+    or to None where they are not. `values` names fields with many values, which are put behind
+    the label; `test`, where there is one, gets the values of `tested` and decides on each entry.
+    Packets and bytes are added up if `counters`, ages if `age`.
+    """
+
+    key: tuple[str, ...]
+    label: Callable[[Mapping[str, Any]], Hashable]
+    values: tuple[str, ...] = ()
+    tested: tuple[str, ...] = ()
+    test: Callable[[Values], bool] | None = None
+    counters: bool = False
+    age: bool = False
+
+    @property
+    def taken(self) -> tuple[str, ...]:
+        """All fields whose values are taken from each entry by itself."""
+        counters = COUNTERS if self.counters else ()
+        return (*self.values, *self.tested, *counters, *(("start",) if self.age else ()))
+
+
+class Shape(NamedTuple):
+    """How to read one shape of message: `found` holds the cell or label of each known key."""
+
+    mask: int
+    values: Callable[[bytes, int], Values]
+    found: dict[int, Any]
+
+
+class Census:
+    """Counts entries, whatever their number, in a memory that grows only with the groups.
+
+    `groups` maps a label, or (label, *values), to its cell.
+    """
+
+    def __init__(self, query: Query, limit: int = 100_000) -> None:
+        self._query = query
+        self._limit = limit
+        self._shapes: dict[int, list[Shape]] = {}
+        self.groups: dict[Hashable, Cell] = {}
+        self.error = 0
+        self.interrupted = False
+
+    def count(self, data: bytes) -> bool:
+        """Count the messages of one buffer; return True if the dump's end was among them.
+
+        Raises MalformedData, and what the kernel refused as the taxonomy's error.
+        """
+        shapes, length_at, number = self._shapes, LENGTH.unpack_from, int.from_bytes
+        take = self._take if self._query.taken else None
+        offset, end = 0, len(data)
+        while offset + 4 <= end:
+            length = length_at(data, offset)[0]
+            for shape in shapes.get(length, ()):
+                mask, values, known = shape
+                found = known.get(number(data[offset : offset + length], "little") & mask)
+                if found is not None:
+                    break
+            else:
+                if not self._learn(data, offset, length):
+                    return True
+                continue
+            if take is None:
+                found[0] += 1
+            else:
+                take(found, values(data, offset))
+            offset += (length + 3) & ~3
+        if offset != end:
+            raise MalformedData(SOURCE, f"offset {offset}", "a message is cut short")
+        return False
+
+    def _take(self, label: Hashable, values: Values) -> None:
+        """Count one entry under its label and its own values."""
+        if label is IGNORED:
+            return
+        query = self._query
+        tested, counters = len(query.values), len(query.values) + len(query.tested)
+        if query.test is not None and not query.test(values[tested:counters]):
+            return
+        cell = self._cell((label, *values[:tested]))
+        cell[ENTRIES] += 1
+        if query.counters and values[counters] is not None:
+            cell[COUNTED] += 1
+            cell[PACKETS] += values[counters] + values[counters + 1]
+            cell[BYTES] += values[counters + 2] + values[counters + 3]
+        if query.age and values[-1]:
+            cell[FIRST] = min(values[-1], cell[FIRST]) if cell[STAMPED] else values[-1]
+            cell[STAMPED] += 1
+            cell[STARTS] += values[-1]
+
+    def _cell(self, group: Hashable) -> Cell:
+        cell = self.groups.get(group)
+        if cell is None:
+            if len(self.groups) >= self._limit:
+                self._thin()
+            cell = self.groups[group] = [0] * 7
+        return cell
+
+    def _thin(self) -> None:
+        """Make room by Misra and Gries' algorithm: take the median from each count, drop the small.
+
+        A group may then have up to `error` entries more than are counted for it; over a whole
+        table of N entries that is at most 2 N / limit.
+        """
+        counts = sorted(cell[ENTRIES] for cell in self.groups.values())
+        median = counts[len(counts) // 2]
+        self.error += median
+        for group, cell in list(self.groups.items()):
+            cell[ENTRIES] -= median
+            if cell[ENTRIES] <= 0:
+                del self.groups[group]
+
+    def _learn(self, data: bytes, offset: int, length: int) -> bool:
+        """Make the message at this offset known; return False if it ends the dump."""
+        if length < HEADER.size or offset + length > len(data):
+            raise MalformedData(SOURCE, f"offset {offset}", f"a message says it has {length} bytes")
+        message = data[offset : offset + length]
+        _length, kind, flags, _sequence, _port = HEADER.unpack_from(message)
+        self.interrupted |= bool(flags & NLM_F_DUMP_INTR)
+        if kind in {NLMSG_DONE, NLMSG_ERROR}:
+            raise_refusal(message)
+            return False
+        if kind >> 8 != NFNL_SUBSYS_CTNETLINK:
+            self._know(message, Layout({}, (Place(8, length - 8, ""),)), None)
+            return True
+        found = layout(message)
+        fields = decode(message, found.fields, self._query.key)
+        fields["type"], fields["flags"] = kind & 0xFF, flags
+        self._know(message, found, self._query.label(fields))
+        return True
+
+    def _know(self, message: bytes, found: Layout, label: Hashable) -> None:
+        key_places = {found.fields[name] for name in self._query.key if name in found.fields}
+        mask = blank(len(message), (place for place in found.values if place not in key_places))
+        shapes = self._shapes.setdefault(len(message), [])
+        shape = next((shape for shape in shapes if shape.mask == mask), None)
+        if shape is None:
+            shape = Shape(mask, reader(found.fields, self._query.taken), {})
+            shapes.append(shape)
+        key = int.from_bytes(message, "little") & mask
+        if self._query.taken:
+            shape.found[key] = IGNORED if label is None else label
+        else:
+            shape.found[key] = [0] if label is None else self._cell(label)
+
+
+def blank(length: int, values: Iterable[Place]) -> int:
+    """Return a mask for messages of this length that leaves out values and their padding."""
+    mask = bytearray(b"\xff" * length)
+    for place in values:
+        end = place.offset + place.size
+        end += -end % 4
+        mask[place.offset : end] = bytes(min(end, length) - place.offset)
+    return int.from_bytes(mask, "little")
+
+
+def reader(fields: Mapping[str, Place], names: Sequence[str]) -> Callable[[bytes, int], Values]:
+    """Return what takes these fields' values, in this order, from a message at an offset.
+
+    A field that the message lacks has the value None.
+    """
+    present = sorted({fields[name] for name in names if name in fields})
+    code, position = ">", 0
+    for place in present:
+        code += f"{place.offset - position}x{place.code or f'{place.size}s'}"
+        position = place.offset + place.size
+    unpack = struct.Struct(code).unpack_from
+    order = [present.index(fields[name]) if name in fields else None for name in names]
+    if order == list(range(len(present))):
+        return unpack
+
+    def read(data: bytes, offset: int) -> Values:
+        values = unpack(data, offset)
+        return tuple(None if at is None else values[at] for at in order)
+
+    return read
+
+
+def raise_refusal(message: bytes) -> None:
+    """Raise what an NLMSG_ERROR or NLMSG_DONE says, unless it says that all went well."""
+    body = message[HEADER.size :]
+    number = error_number(body) if len(body) >= 4 else 0
+    if number:
+        raise refusal(OSError(number, os.strerror(number)))
