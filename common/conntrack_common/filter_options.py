@@ -46,7 +46,7 @@ OPTIONS = (
     Option(("-w", "--zone"), "zone", "ZONE", "conntrack zone"),
     Option(("-g", "--src-nat"), "src_nat", "IP", "with translated source (to IP)"),
     Option(("-n", "--dst-nat"), "dst_nat", "IP", "with translated destination (to IP)"),
-    Option(("-j", "--any-nat"), "any_nat", "IP", "translated either way"),
+    Option(("-j", "--any-nat"), "any_nat", "", "translated either way"),
 )
 FAMILIES = {"ipv4": int(socket.AF_INET), "ipv6": int(socket.AF_INET6)}
 
@@ -61,6 +61,8 @@ def build(words: Mapping[str, str]) -> Filter:
         if name in NAT:
             flags, field = NAT[name]
             parsed["nat"] = parsed.get("nat", 0) | flags
+            if text and not field:
+                raise InvalidRequest("--any-nat takes no address here: use --src-nat or --dst-nat")
             if text:
                 parsed[field] = parse_prefix(text)
         else:
@@ -174,5 +176,5 @@ PARSERS: Mapping[str, tuple[str, Callable[[str], object]]] = {
 NAT = {
     "src_nat": (SRC_NAT, "reply_dst"),
     "dst_nat": (DST_NAT, "reply_src"),
-    "any_nat": (SRC_NAT | DST_NAT, "reply_dst"),
+    "any_nat": (SRC_NAT | DST_NAT, ""),
 }
