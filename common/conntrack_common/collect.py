@@ -2,52 +2,90 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from os import uname
 
 from conntrack_common.errors import ConntrackError, NotAvailable, NotPermitted
 from conntrack_common.metrics import Metric, samples
-from conntrack_common.model import CpuCounters, Reading, Sysctls
+from conntrack_common.model import CpuCounters, Reading, Sysctls, TableCounts
 from conntrack_common.sources.procfs import ProcRoot
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TypeVar
 
+    from conntrack_common.filters import Filter
+
     Part = TypeVar("Part")
 
 
-def collect(metrics: Iterable[Metric], root: ProcRoot | None = None) -> Reading:
+def collect_in(
+    netns: str,
+    metrics: Sequence[Metric],
+    root: ProcRoot | None = None,
+    filter_: Filter | None = None,
+) -> list[Reading]:
+    """Collect in each network namespace that `netns` means; an empty one is this thread's own.
+
+    Raises InvalidRequest for an unknown namespace, NotPermitted if it may not be entered.
+    """
+    if not netns:
+        return [collect(metrics, root, filter_)]
+    from conntrack_common.sources import namespaces
+
+    readings = []
+    for namespace in namespaces.find(netns):
+        # One of all may have ended since it was listed.
+        gone = contextlib.suppress(*([NotAvailable] if netns == "all" else []))
+        with gone, namespaces.inside(namespace):
+            readings.append(collect(metrics, root, filter_)._replace(netns=namespace.name))
+    return readings
+
+
+def collect(
+    metrics: Iterable[Metric], root: ProcRoot | None = None, filter_: Filter | None = None
+) -> Reading:
     """Read what these metrics need, once.
 
-    It raises nothing: a part that can't be read is left out, with the reason in `failures`.
+    With a filter, only the entries that it means are counted, in table.entries and table.usage,
+    too. It raises nothing: a part that can't be read is left out, with the reason in `failures`.
     """
-    proc = root or ProcRoot()
-    wanted = {metric.source for metric in metrics}
-    sysctls = _attempt(read_sysctls, proc) if "sysctls" in wanted else None
-    counters = _attempt(read_counters, proc) if "counters" in wanted else None
-    parts = {"sysctls": sysctls, "counters": counters}
+    proc, wanted = root or ProcRoot(), {metric.source for metric in metrics}
+    sysctls = _attempt(lambda: read_sysctls(proc)) if "sysctls" in wanted else None
+    counters = _attempt(lambda: read_counters(proc)) if "counters" in wanted else None
+    counts = None
+    if "counts" in wanted or filter_ is not None:
+        counts = _attempt(lambda: read_counts(proc, filter_))
+    if filter_ is not None and isinstance(sysctls, Sysctls):
+        sysctls = (
+            sysctls._replace(entries=counts.total) if isinstance(counts, TableCounts) else counts
+        )
+    parts = {"sysctls": sysctls, "counters": counters, "counts": counts}
     return Reading(
         time=time.time(),
         host=uname().nodename,
         sysctls=None if isinstance(sysctls, ConntrackError) else sysctls,
         counters=None if isinstance(counters, ConntrackError) else counters,
+        counts=None if isinstance(counts, ConntrackError) else counts,
         failures={name: part for name, part in parts.items() if isinstance(part, ConntrackError)},
     )
 
 
-def require(reading: Reading, metrics: Iterable[Metric]) -> Reading:
-    """Return the reading if it holds any quantity; raises the reason if all of it failed."""
-    quantities = (metric for metric in metrics if metric.source)
-    if reading.failures and not any(True for _ in samples(reading, quantities)):
-        raise next(iter(reading.failures.values()))
-    return reading
+def require(readings: Sequence[Reading], metrics: Iterable[Metric]) -> Sequence[Reading]:
+    """Return the readings if they hold any quantity; raises the reason if all of it failed."""
+    quantities = [metric for metric in metrics if metric.source]
+    failures = [failure for reading in readings for failure in reading.failures.values()]
+    found = (sample for reading in readings for sample in samples(reading, quantities))
+    if failures and next(found, None) is None:
+        raise failures[0]
+    return readings
 
 
-def _attempt(read: Callable[[ProcRoot], Part], proc: ProcRoot) -> Part | ConntrackError:
+def _attempt(read: Callable[[], Part]) -> Part | ConntrackError:
     try:
-        return read(proc)
+        return read()
     except ConntrackError as error:
         return error
 
@@ -87,3 +125,15 @@ def read_counters(proc: ProcRoot) -> tuple[CpuCounters, ...]:
             return counters.cpu_counters()
         except ConntrackError:
             raise error from None  # it says that ctnetlink is the other way, and what that needs
+
+
+def read_counts(proc: ProcRoot, filter_: Filter | None) -> TableCounts:
+    """Return the table's counts by each of the dimensions that are metrics.
+
+    Raises NotPermitted, NotAvailable, Interrupted, MalformedData.
+    """
+    if not proc.is_live:
+        raise NotAvailable(f"{proc.path} is a copy of /proc, which holds no table of entries")
+    from conntrack_common.breakdown import count_margins
+
+    return count_margins(filter_)

@@ -60,8 +60,20 @@ def _cpu(name: str) -> Callable[[Reading], Values]:
     return take
 
 
+def _counts(dimension: str) -> Callable[[Reading], Values]:
+    def take(reading: Reading) -> Values:
+        counts = reading.counts.by[dimension] if reading.counts else {}
+        return {(value,): entries for value, entries in counts.items()}
+
+    return take
+
+
+def _take_approximate(reading: Reading) -> Values:
+    return {} if reading.counts is None else {(): int(reading.counts.approximate)}
+
+
 def _take_up(reading: Reading) -> Values:
-    parts = {"sysctls": reading.sysctls, "counters": reading.counters}
+    parts = {"sysctls": reading.sysctls, "counters": reading.counters, "counts": reading.counts}
     up: dict[tuple[str, ...], Value] = {
         (part,): 1 for part, found in parts.items() if found is not None
     }
@@ -71,6 +83,12 @@ def _take_up(reading: Reading) -> Values:
 
 def _table(name: str, field: str, unit: str, text: str, kind: str = GAUGE) -> Metric:
     return Metric(f"table.{name}", kind, unit, text, "sysctls", _sysctl(field))
+
+
+def _breakdown(metric_id: str, label: str, dimension: str, text: str) -> Metric:
+    return Metric(
+        metric_id, GAUGE, "entries", text, "counts", _counts(dimension), (label,), 0, "no entries"
+    )
 
 
 def _counter(name: str, unit: str, text: str, absent_when: str = "") -> Metric:
@@ -145,6 +163,24 @@ CATALOGUE: tuple[Metric, ...] = (
     _counter("ignore", "packets", "Packets seen that were tracked already.", _RETIRED),
     _counter("delete", "entries", "Entries removed.", _RETIRED),
     _counter("delete_list", "entries", "Entries put on the dying list.", _RETIRED),
+    _breakdown("table.protocol", "protocol", "protocol", "Entries of each protocol."),
+    _breakdown("table.family", "family", "family", "Entries of each address family."),
+    _breakdown("table.zone", "zone", "zone", "Entries in each of the 20 largest zones."),
+    _breakdown(
+        "table.status",
+        "status",
+        "status",
+        "Entries that have each status flag; an entry may have several.",
+    ),
+    _breakdown("tcp.state", "state", "tcp_state", "TCP entries in each state."),
+    Metric(
+        "table.approximate",
+        STATE,
+        "state",
+        "1 if the table changed while it was counted, so that its counts are approximate.",
+        "counts",
+        _take_approximate,
+    ),
     Metric(
         "source.up",
         STATE,
@@ -157,6 +193,8 @@ CATALOGUE: tuple[Metric, ...] = (
     ),
 )
 BY_ID = {metric.id: metric for metric in CATALOGUE}
+# What anybody may read at once; all else reads the whole table.
+CHEAP = tuple(metric for metric in CATALOGUE if metric.source in {"sysctls", "counters", ""})
 
 
 def find(metric_id: str) -> Metric:
@@ -197,10 +235,14 @@ def select(patterns: Iterable[str]) -> tuple[Metric, ...]:
 
 
 def samples(reading: Reading, metrics: Iterable[Metric]) -> Iterator[Sample]:
-    """Yield the value of each metric and label combination that the reading has."""
+    """Yield the value of each metric and label combination that the reading has.
+
+    Samples of a namespace other than this process' own have the label netns before all others.
+    """
+    where = () if reading.netns is None else (("netns", reading.netns),)
     for metric in metrics:
         for values, value in _values(reading, metric).items():
-            yield Sample(metric.id, tuple(zip(metric.labels, values)), value)
+            yield Sample(metric.id, (*where, *zip(metric.labels, values)), value)
 
 
 def absences(reading: Reading, metrics: Iterable[Metric]) -> Iterator[Absent]:

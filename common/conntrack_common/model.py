@@ -37,6 +37,14 @@ class CpuCounters(NamedTuple):
     values: Mapping[str, int]
 
 
+class TableCounts(NamedTuple):
+    """The entries of the table in all, and by each value of some dimensions, each by itself."""
+
+    total: int
+    by: Mapping[str, Mapping[str, int]]
+    approximate: bool = False
+
+
 class Reading(NamedTuple):
     """All that one collection read of one namespace.
 
@@ -49,6 +57,7 @@ class Reading(NamedTuple):
     netns: str | None = None
     sysctls: Sysctls | None = None
     counters: tuple[CpuCounters, ...] | None = None
+    counts: TableCounts | None = None
     failures: Mapping[str, ConntrackError] = {}
 
 
@@ -103,3 +112,33 @@ class Check(NamedTuple):
     status: str
     message: str
     remedy: str = ""
+
+
+class Group(NamedTuple):
+    """Entries that agree in some dimensions.
+
+    `by` are (dimension, value) pairs, the value None where entries have none (a UDP entry's
+    state). `packets` and `bytes` are sums over the `counted` entries that had accounting, None if
+    none had; ages are in seconds, None without timestamps.
+    """
+
+    by: tuple[tuple[str, str | None], ...]
+    entries: int
+    counted: int = 0
+    packets: int | None = None
+    bytes: int | None = None
+    mean_age: float | None = None
+    oldest: float | None = None
+
+
+class Breakdown(NamedTuple):
+    """The table by some dimensions, largest groups first.
+
+    `approximate` if the table's dump was disturbed twice; each group may have up to `error`
+    entries more than it says, and groups of no more than that may be missing.
+    """
+
+    total: int
+    groups: tuple[Group, ...]
+    approximate: bool = False
+    error: int = 0

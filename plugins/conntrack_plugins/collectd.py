@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from conntrack_common.collect import collect, require
+from conntrack_common.collect import collect_in, require
 from conntrack_common.errors import ConntrackError, InvalidRequest
-from conntrack_common.metrics import BY_ID, COUNTER, Metric, samples, select, shown
+from conntrack_common.metrics import BY_ID, CHEAP, COUNTER, Metric, samples, select, shown
 from conntrack_common.model import Sample
 from conntrack_common.sources.procfs import ProcRoot
 
@@ -28,9 +28,10 @@ TYPES = {"ratio": "percent", "entries": "conntrack"}
 class Settings(NamedTuple):
     """What a <Module> block says; `interval` 0 is the daemon's own."""
 
-    metrics: tuple[Metric, ...] = select(["*"])
+    metrics: tuple[Metric, ...] = CHEAP
     interval: float = 0.0
     instance: str = ""
+    netns: str = ""
     proc_root: str = "/proc"
 
 
@@ -51,8 +52,9 @@ def identifier(sample: Sample, instance: str = "") -> Identifier:
     metric = BY_ID[sample.id]
     group, _, name = sample.id.partition(".")
     cpu = "".join(value for label, value in sample.labels if label == "cpu")
-    others = [value for label, value in sample.labels if label != "cpu"]
-    words = [word for word in (instance, f"{group}{cpu}") if word]
+    netns = "".join(value for label, value in sample.labels if label == "netns")
+    others = [value for label, value in sample.labels if label not in {"cpu", "netns"}]
+    words = [word for word in (instance, netns, f"{group}{cpu}") if word]
     kind = "derive" if metric.kind == COUNTER else TYPES.get(metric.unit, "gauge")
     return Identifier(
         _part("-".join(words)), kind, _part("-".join([name.replace(".", "_"), *others]))
@@ -70,7 +72,7 @@ def parse(children: Iterable[tuple[str, tuple[Any, ...]]]) -> Settings:
     for key, values in children:
         option = OPTIONS.get(key.lower())
         if option is None:
-            known = ", ".join(("Metrics", "Interval", "Instance", "ProcRoot"))
+            known = ", ".join(("Metrics", "Interval", "Instance", "Netns", "ProcRoot"))
             raise InvalidRequest(f"unknown option {key!r}: known are {known}")
         try:
             settings = option(settings, values)
@@ -90,6 +92,7 @@ OPTIONS: dict[str, Callable[[Settings, tuple[Any, ...]], Settings]] = {
     "metrics": lambda settings, values: settings._replace(metrics=select(map(str, values))),
     "interval": _interval,
     "instance": lambda settings, values: settings._replace(instance=str(values[0])),
+    "netns": lambda settings, values: settings._replace(netns=str(values[0])),
     "procroot": lambda settings, values: settings._replace(proc_root=str(values[0])),
 }
 
@@ -99,24 +102,29 @@ class Reader:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._said: str | None = None
+        self._said = ""
 
     def read(self, _data: object = None) -> None:
         """Dispatch one reading; a failure is logged once, until it changes or ends."""
         metrics = self._settings.metrics
-        reading = collect(metrics, ProcRoot(self._settings.proc_root))
-        failures = "; ".join(str(failure) for failure in reading.failures.values())
+        try:
+            readings = collect_in(self._settings.netns, metrics, ProcRoot(self._settings.proc_root))
+            self._log({str(why) for found in readings for why in found.failures.values()})
+            require(readings, metrics)
+        except ConntrackError as error:
+            self._log({str(error)})
+            return
+        for reading in readings:
+            for sample in samples(reading, metrics):
+                self._dispatch(sample)
+
+    def _log(self, reasons: set[str]) -> None:
+        failures = "; ".join(sorted(reasons))
         if failures and failures != self._said:
             collectd.warning(f"conntrack_plugins: {failures}")
         elif self._said and not failures:
             collectd.info("conntrack_plugins: all sources can be read again")
-        self._said = failures or None
-        try:
-            require(reading, metrics)
-        except ConntrackError:
-            return
-        for sample in samples(reading, metrics):
-            self._dispatch(sample)
+        self._said = failures
 
     def _dispatch(self, sample: Sample) -> None:
         place = identifier(sample, self._settings.instance)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from conntrack_common import __version__
 from conntrack_common.errors import ConntrackError, InvalidRequest
-from conntrack_common.metrics import CATALOGUE, Metric, select
+from conntrack_common.metrics import CHEAP, Metric, select
 from conntrack_common.sources.procfs import ProcRoot
 
 TYPE_CHECKING = False
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from conntrack_common.filters import Filter
 
-    Options = TypeVar("Options")
+    Options = TypeVar("Options", bound="tuple[object, ...]")
 
 FAILURE, USAGE, INTERRUPTED = 1, 2, 130
 
@@ -44,12 +44,20 @@ def parser(prog: str, description: str, examples: str) -> argparse.ArgumentParse
         allow_abbrev=False,
     )
     made.add_argument("-V", "--version", action="version", version=f"%(prog)s {__version__}")
-    made.add_argument(
+    add_proc_root(made)
+    return made
+
+
+def add_proc_root(to: argparse.ArgumentParser) -> None:
+    """Add the option that reads a saved system."""
+    import argparse
+
+    to.add_argument(
         "--proc-root",
         metavar="DIR",
+        default=argparse.SUPPRESS,
         help="read a copy of /proc in DIR, and no ctnetlink (for tests and saved systems)",
     )
-    return made
 
 
 def add_json(to: argparse.ArgumentParser) -> None:
@@ -71,6 +79,8 @@ def subcommand(
     made = commands.add_parser(name, help=text, description=f"Show {text}.", allow_abbrev=False)
     made.set_defaults(work=work)
     add_json(made)
+    add_netns(made)
+    add_proc_root(made)
     return made
 
 
@@ -101,7 +111,21 @@ def add_metrics(to: argparse.ArgumentParser) -> None:
     to.add_argument(
         "--metrics",
         metavar="PATTERN,…",
-        help="send only the metrics whose ids match, as 'table.*,cpu.drop' (default: all)",
+        help="send the metrics whose ids match, as 'table.*,cpu.drop'; '*' is all (default: "
+        "table size and counters, which anybody may read; the counts by protocol, state, family, "
+        "zone and status read the whole table and need CAP_NET_ADMIN)",
+    )
+
+
+def add_netns(to: argparse.ArgumentParser) -> None:
+    """Add the option that chooses network namespaces."""
+    import argparse
+
+    to.add_argument(
+        "--netns",
+        metavar="NAME|PID|all",
+        default=argparse.SUPPRESS,
+        help="another network namespace, or all that exist, each once, named by the label netns",
     )
 
 
@@ -117,13 +141,19 @@ def options(
     words = sys.argv[1:] if argv is None else argv
     if not words:
         return kind()  # importing argparse would take as long as all the rest
-    return kind(**vars(make_parser().parse_args(words)))
+    said = vars(make_parser().parse_args(words))
+    if "filter_" in getattr(kind, "_fields", ()):
+        from conntrack_common.filter_options import OPTIONS, build
+
+        texts = {option.name: said.pop(option.name) for option in OPTIONS if option.name in said}
+        said["filter_"] = build(texts) if texts else None
+    return kind(**said)
 
 
 def chosen(patterns: str) -> tuple[Metric, ...]:
     """Return the metrics that `--metrics` chooses; raises InvalidRequest."""
-    if patterns == "*":
-        return CATALOGUE
+    if not patterns:
+        return CHEAP
     return select(pattern.strip() for pattern in patterns.split(","))
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 
 import nagiosplugin
 
 from conntrack_common import expression as expressions
-from conntrack_common.collect import collect
+from conntrack_common.collect import collect_in
 from conntrack_common.errors import ConntrackError, InvalidRequest, NotAvailable
 from conntrack_common.expression import Expression, Series
 from conntrack_common.metrics import BY_ID, absences, shown
@@ -21,6 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
 
+    from conntrack_common.filters import Filter
     from conntrack_plugins.memory import Earlier
 
 EXAMPLES = """\
@@ -28,10 +30,12 @@ EXAMPLES = """\
   check_conntrack -w 70 -c 85
   check_conntrack --check cpu.early_drop/s,0,10 --check cpu.drop/s,0,1
   check_conntrack -w 80 -c 90 --check table.entries,1:,
-  ip netns exec NS check_conntrack          another namespace's table
+  check_conntrack -u ASSURED                what the kernel can't evict, in percent of the limit
+  check_conntrack -p tcp --check 'tcp.state[state=SYN_RECV],1000,10000'
+  check_conntrack --netns all               every network namespace (root)
 
 A range is [@][start:]end: alert outside of it (with @: inside). 'conntrack-stat metrics' lists
-what --check accepts. Counters are added up over the CPUs; METRIC[cpu=0] is one of them. With
+what --check accepts. With a filter, table.entries and table.usage count what it means. Counters are added up over the CPUs; METRIC[cpu=0] is one of them. With
 --check and without -w and -c, the usage is shown and not judged.
 """
 FIRST_RUN = "no earlier run to compare with; the rate is known from the next run on"
@@ -47,6 +51,8 @@ class Options(NamedTuple):
     state_file: str = ""
     timeout: int = 10
     verbose: int = 0
+    netns: str = ""
+    filter_: Filter | None = None
     proc_root: str = "/proc"
 
 
@@ -82,6 +88,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "-v", "--verbose", action="count", help="a line for each value below the first"
     )
+    command.add_netns(made)
+    command.add_filters(made, without=["-w"])
     return made
 
 
@@ -101,15 +109,16 @@ def rules(options: Options) -> list[Rule]:
 
 def findings(options: Options, wanted: Sequence[Rule], root: ProcRoot) -> Iterator[Finding]:
     """Read what the rules need, once, and yield what was found for each of them."""
-    reading = collect([rule.expression.metric for rule in wanted], root)
+    metrics = [rule.expression.metric for rule in wanted]
+    readings = collect_in(options.netns, metrics, root, options.filter_)
     earlier: Earlier | None = None
     trouble = ""
     if any(rule.expression.per_second for rule in wanted):
         try:
-            earlier = _earlier(options, wanted, reading, root)
+            earlier = _earlier(options, wanted, readings, root)
         except InvalidRequest as error:
             trouble = str(error)
-    for rule in wanted:
+    for reading, rule in itertools.product(readings, wanted):
         found = expressions.series(rule.expression, reading)
         if not found:
             yield _absence(rule, reading, options)
@@ -123,22 +132,19 @@ def findings(options: Options, wanted: Sequence[Rule], root: ProcRoot) -> Iterat
 
 
 def _earlier(
-    options: Options, wanted: Sequence[Rule], reading: Reading, root: ProcRoot
+    options: Options, wanted: Sequence[Rule], readings: Sequence[Reading], root: ProcRoot
 ) -> Earlier | None:
     from conntrack_plugins import memory
 
-    names = [expressions.text(rule.expression) for rule in wanted]
     identity = root.identity()
-    path = options.state_file or memory.default_path(
-        "check_conntrack", f"{identity} {options.proc_root} {names}"
-    )
-    return memory.exchange(path, identity, _counters(wanted, reading))
+    path = options.state_file or memory.default_path("check_conntrack", f"{identity} {options}")
+    return memory.exchange(path, identity, _counters(wanted, readings))
 
 
-def _counters(wanted: Sequence[Rule], reading: Reading) -> Mapping[str, int]:
+def _counters(wanted: Sequence[Rule], readings: Sequence[Reading]) -> Mapping[str, int]:
     return {
         name: int(value)
-        for rule in wanted
+        for reading, rule in itertools.product(readings, wanted)
         if rule.expression.per_second
         for series in expressions.series(rule.expression, reading)
         for name, value in series.members.items()

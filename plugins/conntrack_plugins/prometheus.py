@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 
-from conntrack_common.collect import collect, require
+from conntrack_common.collect import collect_in, require
 from conntrack_common.errors import InvalidRequest
 from conntrack_common.metrics import BY_ID, COUNTER, Metric, samples
 from conntrack_common.model import Sample
@@ -18,6 +18,8 @@ from conntrack_plugins import command
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
+
+    from conntrack_common.filters import Filter
 
 EXAMPLES = """\
   conntrack-prometheus
@@ -75,7 +77,9 @@ def write(text: str, path: str) -> None:
 class Options(NamedTuple):
     """The command line's options, with their defaults."""
 
-    metrics: str = "*"
+    metrics: str = ""
+    netns: str = ""
+    filter_: Filter | None = None
     output: str = ""
     proc_root: str = "/proc"
 
@@ -86,6 +90,8 @@ def parser() -> argparse.ArgumentParser:
         "conntrack-prometheus", "Print conntrack metrics in Prometheus' text format.", EXAMPLES
     )
     command.add_metrics(made)
+    command.add_netns(made)
+    command.add_filters(made)
     made.add_argument("--output", metavar="FILE.prom", help="replace this file in one step")
     return made
 
@@ -97,13 +103,14 @@ def report(options: Options) -> Iterator[str]:
     run would look current.
     """
     metrics = command.chosen(options.metrics)
-    reading = collect(metrics, command.proc_root(options.proc_root))
-    text = exposition(samples(reading, metrics))
+    root = command.proc_root(options.proc_root)
+    readings = collect_in(options.netns, metrics, root, options.filter_)
+    text = exposition(sample for reading in readings for sample in samples(reading, metrics))
     if options.output:
         write(text, options.output)
     else:
         yield text
-    require(reading, metrics)
+    require(readings, metrics)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

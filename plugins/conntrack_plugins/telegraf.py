@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from conntrack_common.collect import collect, require
+from conntrack_common.collect import collect_in, require
 from conntrack_common.metrics import BY_ID, Metric, samples, shown
 from conntrack_common.model import Sample, Value
 from conntrack_common.record import NamedTuple
@@ -17,6 +17,8 @@ from conntrack_plugins import command
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
+
+    from conntrack_common.filters import Filter
 
 EXAMPLES = """\
   conntrack-telegraf                          all metrics, as inputs.exec would get them
@@ -71,7 +73,9 @@ def _number(metric: Metric, value: Value) -> str:
 class Options(NamedTuple):
     """The command line's options, with their defaults."""
 
-    metrics: str = "*"
+    metrics: str = ""
+    netns: str = ""
+    filter_: Filter | None = None
     proc_root: str = "/proc"
 
 
@@ -79,14 +83,17 @@ def parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
     made = command.parser("conntrack-telegraf", "Print conntrack metrics for Telegraf.", EXAMPLES)
     command.add_metrics(made)
+    command.add_netns(made)
+    command.add_filters(made)
     return made
 
 
 def report(options: Options) -> Iterator[str]:
     """Yield one gather as line protocol; raises the reason if nothing could be read."""
     metrics = command.chosen(options.metrics)
-    reading = collect(metrics, command.proc_root(options.proc_root))
-    yield line_protocol(samples(require(reading, metrics), metrics))
+    root = command.proc_root(options.proc_root)
+    readings = require(collect_in(options.netns, metrics, root, options.filter_), metrics)
+    yield line_protocol(sample for reading in readings for sample in samples(reading, metrics))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

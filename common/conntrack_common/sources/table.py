@@ -84,9 +84,22 @@ class Census:
         self._query = query
         self._limit = limit
         self._shapes: dict[int, list[Shape]] = {}
-        self.groups: dict[Hashable, Cell] = {}
+        self.groups: dict[Any, Cell] = {}
         self.error = 0
+        self._taken = 0
         self.interrupted = False
+
+    @property
+    def is_split(self) -> bool:
+        """True if the groups are (label, *values), and not labels alone."""
+        return bool(self._query.taken)
+
+    @property
+    def total(self) -> int:
+        """All entries that were counted, those of dropped groups among them."""
+        if self.is_split:
+            return self._taken
+        return sum(cell[ENTRIES] for cell in self.groups.values())
 
     def count(self, data: bytes) -> bool:
         """Count the messages of one buffer; return True if the dump's end was among them.
@@ -124,6 +137,7 @@ class Census:
         tested, counters = len(query.values), len(query.values) + len(query.tested)
         if query.test is not None and not query.test(values[tested:counters]):
             return
+        self._taken += 1
         cell = self._cell((label, *values[:tested]))
         cell[ENTRIES] += 1
         if query.counters and values[counters] is not None:

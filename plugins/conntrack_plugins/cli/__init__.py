@@ -24,7 +24,8 @@ def parser() -> argparse.ArgumentParser:
     from conntrack_plugins.cli import demo, doctor, status
 
     made = command.parser("conntrack-stat", "Show Linux connection tracking.", EXAMPLES)
-    made.set_defaults(work=status.status, json=False, proc_root="/proc")
+    made.set_defaults(work=status.status, json=False, proc_root="/proc", netns="")
+    command.add_netns(made)
     command.add_json(made)
     commands = made.add_subparsers(title="commands", metavar="COMMAND")
     for module in (status, doctor, demo):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from conntrack_common.collect import collect, require
+from conntrack_common.collect import collect_in, require
 from conntrack_common.expression import Expression, series
 from conntrack_common.metrics import CATALOGUE, Metric, find, select, shown
 from conntrack_common.model import Reading, Sysctls
@@ -40,21 +40,22 @@ def counters(args: argparse.Namespace) -> Iterator[str]:
 def _read(
     args: argparse.Namespace, wanted: tuple[Metric, ...], show: Callable[[Reading], Iterator[str]]
 ) -> Iterator[str]:
-    reading = collect(wanted, command.proc_root(args.proc_root))
+    readings = collect_in(args.netns, wanted, command.proc_root(args.proc_root))
     if args.json:
-        yield as_json(document(reading, wanted))
-    require(reading, wanted)
-    if not args.json:
+        yield from (as_json(document(reading, wanted)) for reading in readings)
+    require(readings, wanted)
+    if args.json:
+        return
+    for reading in readings:
+        yield f"Connection tracking on {reading.host}"
+        yield f", network namespace {reading.netns}\n\n" if reading.netns else "\n\n"
         yield from show(reading)
-        yield from (f"\nmissing: {reason}\n" for reason in _reasons(reading))
-
-
-def _reasons(reading: Reading) -> list[str]:
-    return sorted({str(failure) for failure in reading.failures.values()})
+        reasons = {str(failure) for failure in reading.failures.values()}
+        yield from (f"\nmissing: {reason}\n" for reason in sorted(reasons))
+        yield "\n" * (reading is not readings[-1])
 
 
 def _status(reading: Reading) -> Iterator[str]:
-    yield f"Connection tracking on {reading.host}\n\n"
     if reading.sysctls:
         yield from _table(reading, reading.sysctls)
     if reading.counters:
