@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 from os import uname
@@ -35,13 +34,7 @@ def collect_in(
         return [collect(metrics, root, filter_)]
     from conntrack_common.sources import namespaces
 
-    readings = []
-    for namespace in namespaces.find(netns):
-        # One of all may have ended since it was listed.
-        gone = contextlib.suppress(*([NotAvailable] if netns == "all" else []))
-        with gone, namespaces.inside(namespace):
-            readings.append(collect(metrics, root, filter_)._replace(netns=namespace.name))
-    return readings
+    return [collect(metrics, root, filter_)._replace(netns=name) for name in namespaces.each(netns)]
 
 
 def collect(

@@ -74,9 +74,19 @@ def subcommand(
     name: str,
     work: Callable[[argparse.Namespace], Iterable[str]],
     text: str,
+    examples: str = "",
 ) -> argparse.ArgumentParser:
     """Add a subcommand whose output `work` makes, and return its parser."""
-    made = commands.add_parser(name, help=text, description=f"Show {text}.", allow_abbrev=False)
+    import argparse
+
+    made = commands.add_parser(
+        name,
+        help=text,
+        description=f"Show {text}.",
+        epilog=f"examples:\n{examples}" if examples else None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     made.set_defaults(work=work)
     add_json(made)
     add_netns(made)
@@ -91,6 +101,11 @@ def add_filters(to: argparse.ArgumentParser, without: Sequence[str] = ()) -> Non
     group = to.add_argument_group("filters, spelled as in conntrack(8)")
     for option in OPTIONS:
         flags = [flag for flag in option.flags if flag not in without]
+        if not option.metavar:
+            group.add_argument(
+                *flags, dest=option.name, action="store_const", const="", help=option.help
+            )
+            continue
         made = group.add_argument(
             *flags, dest=option.name, metavar=option.metavar, help=option.help
         )

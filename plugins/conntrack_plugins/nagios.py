@@ -35,8 +35,9 @@ EXAMPLES = """\
   check_conntrack --netns all               every network namespace (root)
 
 A range is [@][start:]end: alert outside of it (with @: inside). 'conntrack-stat metrics' lists
-what --check accepts. With a filter, table.entries and table.usage count what it means. Counters are added up over the CPUs; METRIC[cpu=0] is one of them. With
---check and without -w and -c, the usage is shown and not judged.
+what --check accepts. Counters are added up over the CPUs; METRIC[cpu=0] is one of them. With a
+filter, table.entries and table.usage count only what it means. With --check and without -w and -c,
+the usage is shown and not judged.
 """
 FIRST_RUN = "no earlier run to compare with; the rate is known from the next run on"
 

@@ -18,7 +18,9 @@ from conntrack_common.sources.procfs import ProcRoot
 CLONE_NEWNET = 0x40000000
 NAMED = "/run/netns"
 HOST = "host"  # what the namespace of process 1 is called
+SELF = "self"  # and this thread's own, where it has no other name
 PROC = ProcRoot().path
+OWN = {HOST: f"{PROC}/1/ns/net", SELF: f"{PROC}/thread-self/ns/net"}
 
 
 class Namespace(NamedTuple):
@@ -31,19 +33,19 @@ class Namespace(NamedTuple):
 def find(name: str) -> list[Namespace]:
     """Return the namespaces that NAME, a process's number or `all` means.
 
-    `all` is each namespace once: those that ip-netns(8) names, those of running processes (that
-    is, of containers), and the host's. Raises InvalidRequest, NotPermitted.
+    `all` is each namespace once: the host's, those that ip-netns(8) names, and those of running
+    processes (that is, of containers). Raises InvalidRequest.
     """
     if name == "all":
         return list(_all())
-    if name == HOST:
-        return [Namespace(HOST, f"{PROC}/1/ns/net")]
+    if name in OWN:
+        return [Namespace(name, OWN[name])]
     named = Namespace(name, f"{NAMED}/{name}")
     if "/" not in name and os.path.exists(named.path):
         return [named]
     if name.isascii() and name.isdigit() and os.path.exists(f"{PROC}/{name}"):
         return [Namespace(f"pid:{name}", f"{PROC}/{name}/ns/net")]
-    known = ", ".join([*_names(), HOST, "all"])
+    known = ", ".join([*_names(), *OWN, "all"])
     raise InvalidRequest(
         f"there is no network namespace {name!r}: give a process's number or one of {known}"
     )
@@ -58,8 +60,9 @@ def _names() -> list[str]:
 
 def _all() -> Iterator[Namespace]:
     seen = set()
-    candidates = [Namespace(HOST, f"{PROC}/1/ns/net")]
+    candidates = [Namespace(HOST, OWN[HOST])]
     candidates += [Namespace(name, f"{NAMED}/{name}") for name in _names()]
+    candidates += [Namespace(SELF, OWN[SELF])]
     candidates += [
         Namespace(f"pid:{number}", f"{PROC}/{number}/ns/net")
         for number in sorted(int(name) for name in os.listdir(PROC) if name.isdigit())
@@ -88,6 +91,26 @@ def inside(namespace: Namespace) -> Iterator[None]:
             yield
         finally:
             _call("setns", home, CLONE_NEWNET)
+
+
+def each(name: str) -> Iterator[str | None]:
+    """Let this thread work in each namespace that a name means, one after the other.
+
+    Yields what the namespace is called; with an empty name, only None: the thread stays where it
+    is. Raises as `find` and `inside` do, but passes over those of `all` that have gone.
+    """
+    if not name:
+        yield None
+        return
+    for namespace in find(name):
+        with contextlib.ExitStack() as stack:
+            try:
+                stack.enter_context(inside(namespace))
+            except NotAvailable:
+                if name != "all":
+                    raise
+                continue
+            yield namespace.name
 
 
 def enter_new() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterable, Sequence
 
 TYPE_CHECKING = False
@@ -40,3 +41,24 @@ def columns(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
 def as_json(document: object) -> str:
     """Return a document as a line of JSON."""
     return json.dumps(document, ensure_ascii=False) + "\n"
+
+
+class Progress:
+    """A line on standard error that tells how far long work is, where that is a terminal."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._shown = False
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        if self._shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+    def show(self, number: int) -> None:
+        """Tell how many there are by now."""
+        if sys.stderr.isatty():
+            self._shown = True
+            print(f"\r{number:,} {self._what}", end="", file=sys.stderr, flush=True)
