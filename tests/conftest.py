@@ -7,7 +7,6 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
@@ -15,23 +14,11 @@ import fill
 import namespaces
 import processes
 from installation import Installation
-from namespaces import Namespace
+from namespaces import Filled, Namespace
 
 TOOLS = ("ip", "nft", "conntrack", "setpriv", "sysctl", "ping")
 GLOBAL_SYSCTLS = ("max", "buckets", "expect_max", "acct", "timestamp", "events")
 NETFILTER = Path("/proc/sys/net/netfilter")
-
-
-class Filled(NamedTuple):
-    """A namespace whose table holds 3000 entries, and the truth about them."""
-
-    namespace: Namespace
-    truth: dict[str, dict[str, int] | int]
-
-    @property
-    def entries(self) -> int:
-        assert isinstance(self.truth["entries"], int)
-        return self.truth["entries"]
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

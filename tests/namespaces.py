@@ -10,6 +10,7 @@ import signal
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import processes
 
@@ -122,6 +123,18 @@ class Namespace:
                 yield
             finally:
                 stand(home.fileno())
+
+
+class Filled(NamedTuple):
+    """A namespace whose table holds 3000 entries, and the truth about them."""
+
+    namespace: Namespace
+    truth: dict[str, dict[str, int] | int]
+
+    @property
+    def entries(self) -> int:
+        assert isinstance(self.truth["entries"], int)
+        return self.truth["entries"]
 
 
 def connect(left: Namespace, right: Namespace) -> None:

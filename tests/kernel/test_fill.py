@@ -9,7 +9,7 @@ import pytest
 
 import oracle
 import traffic
-from conftest import Filled
+from namespaces import Filled
 
 pytestmark = pytest.mark.kernel
 STATUS = ("UNREPLIED", "ASSURED")

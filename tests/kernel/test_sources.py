@@ -9,13 +9,12 @@ import pytest
 
 import oracle
 import traffic
-from conftest import Filled
 from conntrack_common.errors import NETLINK_REMEDY
 from conntrack_common.model import CpuCounters, Sysctls
 from conntrack_common.sources import counters
 from conntrack_common.sources.procfs import ProcRoot
 from installation import Installation
-from namespaces import Namespace
+from namespaces import Filled, Namespace
 
 pytestmark = pytest.mark.kernel
 
