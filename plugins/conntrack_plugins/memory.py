@@ -37,10 +37,11 @@ def exchange(path: str, identity: str, now: Mapping[str, int]) -> Earlier | None
     """
     import nagiosplugin
 
-    clock = time.clock_gettime(time.CLOCK_BOOTTIME)
     cookie = nagiosplugin.Cookie(path)
     try:
         with cookie:
+            # Under the lock, so that of two runs the later one to write has the later time.
+            clock = time.clock_gettime(time.CLOCK_BOOTTIME)
             return _exchange(cookie, identity, now, clock)
     except ValueError:
         # Cookie has emptied the damaged file, but still locks it: this is a first run.
