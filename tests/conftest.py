@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,11 +72,13 @@ def nothing_left() -> Iterator[None]:
     """Fail the session that leaves a namespace, a process or a changed setting behind."""
     before = global_sysctls()
     yield
-    left = processes.marked()
-    for pid in left:
-        os.kill(pid, 9)
-    assert not namespaces.left_over(), "network namespaces were left"
-    assert not left, "processes were left (and have been ended now)"
+    running, standing = processes.marked(), namespaces.left_over()
+    for pid in running:
+        os.kill(pid, signal.SIGKILL)
+    for name in standing:
+        processes.must(["ip", "netns", "del", name])
+    assert not standing, "namespaces were left (and have been removed now)"
+    assert not running, "processes were left (and have been ended now)"
     assert global_sysctls() == before, "a setting of the host has changed"
 
 
