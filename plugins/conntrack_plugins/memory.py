@@ -37,12 +37,15 @@ def exchange(path: str, identity: str, now: Mapping[str, int]) -> Earlier | None
     """
     import nagiosplugin
 
-    clock = time.clock_gettime(time.CLOCK_BOOTTIME)
+    cookie = nagiosplugin.Cookie(path)
     try:
-        with nagiosplugin.Cookie(path) as cookie:
+        with cookie:
+            # Under the lock, so that of two runs the later one to write has the later time.
+            clock = time.clock_gettime(time.CLOCK_BOOTTIME)
             return _exchange(cookie, identity, now, clock)
     except ValueError:
-        # Cookie has emptied the damaged file: this is a first run.
+        # Cookie has emptied the damaged file, but still locks it: this is a first run.
+        cookie.close()
         return exchange(path, identity, now)
     except OSError as error:
         raise InvalidRequest(

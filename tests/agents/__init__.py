@@ -1,0 +1,1 @@
+"""Tests in the real agents: each starts the daemon and compares its values with the kernel's."""

@@ -1,0 +1,82 @@
+"""The commands under test: as installed beside this Python, or from the tree.
+
+Agents give up root and may not read this Python or this tree, so `Installation` copies the
+packages that this Python imports into a folder for everybody, with launchers for Debian's Python.
+"""
+
+from __future__ import annotations
+
+import configparser
+import os
+import shutil
+import sys
+import sysconfig
+from collections.abc import Mapping
+from pathlib import Path
+
+import conntrack_common
+import conntrack_plugins
+
+TREE = Path(__file__).resolve().parent.parent
+DEBIAN_PYTHON = "/usr/bin/python3"
+PACKAGES = [Path(module.__file__ or "").parent for module in (conntrack_common, conntrack_plugins)]
+
+
+def entry_points() -> dict[str, tuple[str, str]]:
+    """Each command's module and function, from the project's metadata."""
+    setup = configparser.ConfigParser()
+    setup.read(TREE / "setup.cfg", "utf-8")
+    lines = setup["options.entry_points"]["console_scripts"].strip().splitlines()
+    found = {}
+    for line in lines:
+        name, _, target = line.partition("=")
+        module, _, function = target.strip().partition(":")
+        found[name.strip()] = (module, function)
+    return found
+
+
+def command(name: str) -> list[str]:
+    """The words that start a command: the installed script, or else the tree's entry point."""
+    script = Path(sysconfig.get_path("scripts"), name)
+    if script.exists():
+        return [str(script)]
+    return [sys.executable, "-c", _launch(name)]
+
+
+def python_path() -> Mapping[str, str]:
+    """The environment that `command` needs: none beyond the usual one for an installed script."""
+    return {"PYTHONPATH": os.pathsep.join(str(package.parent) for package in PACKAGES)}
+
+
+def _launch(name: str) -> str:
+    module, function = entry_points()[name]
+    return f"import sys; from {module} import {function}; sys.exit({function}())"
+
+
+class Installation:
+    """The packages in `modules`, their commands in `bin`: readable and executable for all."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.modules, self.bin = folder, folder / "modules", folder / "bin"
+        self.bin.mkdir(parents=True)
+        for package in PACKAGES:
+            ignored = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(package, self.modules / package.name, ignore=ignored)
+        for name in entry_points():
+            path = f"import sys; sys.path[0] = {str(self.modules)!r}"
+            launcher = self.bin / name
+            launcher.write_text(f"#!{DEBIAN_PYTHON} -B\n{path}\n{_launch(name)}\n", "utf-8")
+        for path in (folder, *folder.rglob("*")):
+            path.chmod(0o755 if path.is_dir() or path.parent == self.bin else 0o644)
+
+    def command(self, name: str) -> str:
+        return str(self.bin / name)
+
+    def python(self, code: str) -> list[str]:
+        """The words that run a few lines of Python which import the packages."""
+        return [
+            DEBIAN_PYTHON,
+            "-B",
+            "-c",
+            f"import sys; sys.path.insert(0, {str(self.modules)!r})\n{code}",
+        ]

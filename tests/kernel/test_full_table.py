@@ -1,0 +1,84 @@
+"""A table that is really full: what the kernel drops and evicts is what we say."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pytest
+
+import fill
+import formats
+import oracle
+import traffic
+from installation import command, python_path
+from namespaces import Namespace
+
+pytestmark = pytest.mark.kernel
+
+# Filling takes a second for 60,000 entries, and 320 bytes of the kernel's memory each.
+MOST = 600_000
+
+
+class Full(NamedTuple):
+    namespace: Namespace
+    limit: int
+    refused: int
+
+
+@pytest.fixture(scope="module")
+def full() -> Iterator[Full]:
+    """A table filled to nf_conntrack_max that got 200 more flows; a few entries may be evicted.
+
+    The kernel looks for such a one in eight chains of its hash table, so their share is chosen to
+    let it find one for about half of the flows.
+    """
+    with Namespace() as made:
+        limit = oracle.sysctl(made, "max")
+        if limit > MOST:
+            pytest.skip(f"nf_conntrack_max is {limit}: filling it would take too long")
+        step = max(2, 20 * limit // oracle.sysctl(made, "buckets"))
+        with made.entered(), fill.Filler() as filler:
+            for start in range(0, limit, 200):
+                assert not filler.insert(
+                    [
+                        _entry(number, weak=number % step == 0)
+                        for number in range(start, min(start + 200, limit))
+                    ]
+                )
+        assert oracle.count(made) == limit
+        yield Full(made, limit, sum(not traffic.sent(made, 1024 + flow) for flow in range(200)))
+
+
+def _entry(number: int, *, weak: bool) -> fill.Entry:
+    sure = fill.assured(number + 1)
+    return sure._replace(status=sure.status & ~fill.IPS_ASSURED) if weak else sure
+
+
+def test_kernel_dropped_and_evicted(full: Full) -> None:
+    rows = oracle.statistics(full.namespace)
+    assert oracle.total(rows, "drop") == full.refused > 0
+    assert oracle.total(rows, "early_drop") >= 200 - full.refused > 0
+
+
+def test_check_says_critical_with_the_kernels_numbers(full: Full) -> None:
+    checks = ["--check", "cpu.drop,0,", "--check", "cpu.early_drop,,0"]
+    words = [*command("check_conntrack"), "-w", "80", "-c", "90", *checks]
+    done = full.namespace.run(words, env=python_path())
+    rows = oracle.statistics(full.namespace)
+    said, data = formats.plugin(done.stdout)
+    assert done.returncode == 2, done
+    assert said.startswith("CONNTRACK CRITICAL - table.usage 100.00%"), said
+    assert f"{oracle.count(full.namespace)} of {full.limit} entries" in said
+    assert int(data["table.entries"].value) == oracle.count(full.namespace)
+    assert int(data["cpu.drop"].value) == oracle.total(rows, "drop")
+    assert int(data["cpu.early_drop"].value) == oracle.total(rows, "early_drop")
+
+
+def test_telegraf_has_the_same_drops_of_each_cpu(full: Full) -> None:
+    done = full.namespace.run(command("conntrack-telegraf"), env=python_path())
+    lines = formats.line_protocol(done.stdout)
+    for cpu, row in oracle.statistics(full.namespace).items():
+        fields = lines["conntrack_cpu", (("cpu", str(cpu)),)]
+        ours = {name: fields[name] for name in ("drop", "early_drop")}
+        assert ours == {name: f"{row[name]}i" for name in ours}
