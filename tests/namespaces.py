@@ -88,9 +88,9 @@ class Namespace:
     ) -> subprocess.CompletedProcess[str]:
         return processes.run(self.argv(argv, user, caps), env=env, stdin=stdin)
 
-    def must(self, *argv: str, stdin: str = "") -> str:
+    def must(self, *argv: str, stdin: str = "", env: Mapping[str, str] | None = None) -> str:
         """Run a tool of the tests' own that has to succeed, and return what it prints."""
-        return processes.must(self.argv(argv), stdin=stdin)
+        return processes.must(self.argv(argv), stdin=stdin, env=env)
 
     def rules(self, text: str) -> None:
         """Add nftables rules."""

@@ -45,9 +45,11 @@ def run(
     )
 
 
-def must(argv: Sequence[str | os.PathLike[str]], stdin: str = "") -> str:
+def must(
+    argv: Sequence[str | os.PathLike[str]], stdin: str = "", env: Mapping[str, str] | None = None
+) -> str:
     """Run a tool of the tests' own that has to succeed, and return what it prints."""
-    done = run(argv, stdin=stdin)
+    done = run(argv, stdin=stdin, env=env)
     if done.returncode:
         raise AssertionError(f"{argv} ended with {done.returncode}: {done.stdout}{done.stderr}")
     return done.stdout
