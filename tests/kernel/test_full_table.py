@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import pytest
@@ -11,10 +11,15 @@ import fill
 import formats
 import oracle
 import traffic
+from conntrack_common.model import CpuCounters
+from conntrack_common.sources import counters
+from conntrack_common.sources.procfs import ProcRoot
 from installation import command, python_path
 from namespaces import Namespace
 
 pytestmark = pytest.mark.kernel
+
+Read = Callable[[], Sequence[CpuCounters]]
 
 # Filling takes a second for 60,000 entries, and 320 bytes of the kernel's memory each.
 MOST = 600_000
@@ -59,6 +64,14 @@ def test_kernel_dropped_and_evicted(full: Full) -> None:
     rows = oracle.statistics(full.namespace)
     assert oracle.total(rows, "drop") == full.refused > 0
     assert oracle.total(rows, "early_drop") >= 200 - full.refused > 0
+
+
+@pytest.mark.parametrize("read", [ProcRoot().cpu_counters, counters.cpu_counters])
+def test_sources_tell_drops_from_other_counters(full: Full, read: Read) -> None:
+    rows = oracle.statistics(full.namespace)
+    with full.namespace.entered():
+        ours = {row.cpu: dict(row.values) for row in read()}
+    assert {cpu: {name: ours[cpu][name] for name in row} for cpu, row in rows.items()} == rows
 
 
 def test_check_says_critical_with_the_kernels_numbers(full: Full) -> None:

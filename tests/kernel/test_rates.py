@@ -114,6 +114,17 @@ def test_damaged_state_is_a_first_run(namespace: Namespace, folder: Path, damage
     assert json.loads(state.read_text("utf-8"))["last"]["counters"]
 
 
+def test_state_of_another_namespace_is_a_first_run(namespace: Namespace, folder: Path) -> None:
+    with Namespace() as other:
+        check(other, folder / "state")
+        ended = time.monotonic()
+        traffic.invalid(namespace, 100)
+        apart(ended)
+        said, rate, status = check(namespace, folder / "state")
+    assert (status, rate) == (0, ""), said
+    assert FIRST in said
+
+
 def test_state_that_nobody_may_write(
     namespace: Namespace, folder: Path, installation: Installation
 ) -> None:
