@@ -28,6 +28,11 @@ from installation import command  # noqa: E402
 from namespaces import Namespace  # noqa: E402
 
 PATH = f"{Path(sys.executable).parent}:/usr/sbin:/usr/bin:/sbin:/bin"
+# A cache of compiled modules is what an installed package has.
+ENVIRONMENT = {
+    **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
+    "PATH": PATH,
+}
 DIMENSIONS = "protocol,state,family,zone,status"
 PYROUTE2 = """
 import socket
@@ -56,7 +61,7 @@ def seconds(argv: Sequence[str]) -> float:
         argv,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        env={**os.environ, "PATH": PATH},
+        env=ENVIRONMENT,
         check=False,
     )
     if done.returncode:
@@ -118,7 +123,7 @@ def whole_table(drain: str) -> Iterator[Pair]:
 
 def peak(argv: Sequence[str]) -> float:
     """Return the most memory, in MiB, that a command had at once."""
-    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, env={**os.environ, "PATH": PATH}) as run:
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, env=ENVIRONMENT) as run:
         _pid, _status, usage = os.wait4(run.pid, 0)
         run.returncode = 0
     return usage.ru_maxrss / 1024
