@@ -10,13 +10,14 @@ import contextlib
 import os
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from conntrack_common.errors import NotAvailable
 from conntrack_common.sources import namespaces
 from conntrack_common.sources.host import host
 from conntrack_common.sources.procfs import ProcRoot
 from conntrack_plugins import command
+from conntrack_plugins.cli.status import status
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,13 +57,13 @@ def demo(args: argparse.Namespace) -> Iterator[str]:
     sys.stdout.flush()
     child = os.fork()
     if child == 0:
-        os._exit(command.run("conntrack-stat demo", _in_child))
+        os._exit(command.run("conntrack-stat demo", lambda: _in_child(args)))
     _pid, status = os.waitpid(child, 0)
     if status:
         raise SystemExit(command.FAILURE)
 
 
-def _in_child() -> Iterator[str]:
+def _in_child(args: argparse.Namespace) -> Iterator[str]:
     namespaces.enter_new()
     _track()
     kept = _connections()
@@ -70,26 +71,30 @@ def _in_child() -> Iterator[str]:
         f"\nThis is a network namespace of its own, with {CONNECTIONS} TCP connections over\n"
         f"loopback, {CONNECTIONS} UDP questions of which half were answered, and IPv6:\n\n"
     )
-    sys.stdout.flush()
-    for program, words in (
-        ("conntrack-stat", ["status"]),
-        ("check_conntrack", []),
-        ("conntrack-telegraf", []),
-        ("conntrack-prometheus", ["--metrics", "table.entries,table.usage"]),
-    ):
+    yield "$ conntrack-stat status\n"
+    yield from status(args)
+    for program, words, main in _agents():
         yield f"\n$ {' '.join([program, *words])}\n"
-        sys.stdout.flush()
-        _run(program, words)
+        with contextlib.suppress(SystemExit):  # nagiosplugin ends the process with its state
+            main(words)
     for end in kept:
         end.close()
 
 
-def _run(program: str, words: list[str]) -> None:
-    """Run one of this package's commands as the user would."""
-    import subprocess
+def _agents() -> Iterator[tuple[str, list[str], Callable[[list[str]], int]]]:
+    """Yield what each agent runs: its name, its options, and what it calls."""
+    from conntrack_plugins import prometheus, telegraf
 
-    beside = os.path.join(os.path.dirname(sys.argv[0]), program)
-    subprocess.run([beside if os.path.exists(beside) else program, *words], check=False)
+    with contextlib.suppress(ImportError):  # nagiosplugin is not installed everywhere
+        from conntrack_plugins import nagios
+
+        yield "check_conntrack", [], nagios.main
+    yield "conntrack-telegraf", [], telegraf.main
+    yield (
+        "conntrack-prometheus",
+        ["--metrics", "table.entries,table.usage,tcp.state"],
+        prometheus.main,
+    )
 
 
 def _track() -> None:

@@ -1,0 +1,40 @@
+"""Projections of a census onto dimensions: pure work on cells, without a kernel."""
+
+from __future__ import annotations
+
+import pytest
+
+from captures import DUMP, LISTING
+from conntrack_common import breakdown
+from conntrack_common.errors import InvalidRequest
+from conntrack_common.filters import Filter
+from conntrack_common.sources.table import Census
+
+
+def test_unknown_dimensions_are_refused_by_name() -> None:
+    with pytest.raises(InvalidRequest, match=r"'colour'.*protocol"):
+        breakdown.check_dimensions(["protocol", "colour"])
+
+
+@pytest.mark.parametrize("name", sorted(breakdown.DIMENSIONS))
+def test_every_dimension_counts_a_real_dump(name: str) -> None:
+    census = Census(breakdown._query([name], Filter()))
+    census.count(DUMP)
+    merged = breakdown._merged(census, [name])
+    assert census.total == len(LISTING) or not census.is_split
+    told = sum(cell[0] for cell in merged.values())
+    if name == "status":  # flags overlap
+        assert told > len(LISTING)
+    elif name == "tcp_state":
+        assert told == sum(line.startswith("tcp ") for line in LISTING)
+    else:
+        assert told == len(LISTING)
+
+
+def test_many_zones_become_other() -> None:
+    zones = {str(number): 100 - number for number in range(50)}
+    told = breakdown._largest(zones, 20)
+    assert len(told) == 21
+    assert told["0"] == 100
+    assert told["other"] == sum(100 - number for number in range(20, 50))
+    assert breakdown._largest({"0": 1}, 20) == {"0": 1}

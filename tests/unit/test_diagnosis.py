@@ -1,0 +1,98 @@
+"""doctor's judgement, from facts alone."""
+
+from __future__ import annotations
+
+from conntrack_common.analysis.diagnosis import diagnose
+from conntrack_common.errors import NotAvailable, NotPermitted
+from conntrack_common.model import Check, Host, Sysctls, Tracking
+from conntrack_common.sources.host import module_state
+
+HEALTHY = Host(
+    kernel="6.1.0-18-amd64",
+    module="loaded",
+    sysctls=Sysctls(1000, 262144, 262144, 4096, 1, 1, 2),
+    counters="/proc/net/stat/nf_conntrack",
+    netlink=None,
+    tracking=Tracking(active=True, evidence="there are entries"),
+    distribution="debian",
+    programs={"conntrack": "/usr/sbin/conntrack", "nrpe": "/usr/sbin/nrpe"},
+    memory=8 << 30,
+)
+
+
+def checks(**changes: object) -> dict[str, Check]:
+    return {check.id: check for check in diagnose(HEALTHY._replace(**changes))}
+
+
+def test_a_healthy_host_has_no_problem() -> None:
+    assert {"ok"} == {check.status for name, check in checks().items() if name != "conntrackd"}
+
+
+def test_each_line_is_a_sentence_with_a_remedy_where_one_is_due() -> None:
+    for check in checks(module="loadable", netlink=NotPermitted("no"), programs={}).values():
+        assert check.message
+        assert "\n" not in check.message + check.remedy
+        assert check.status == "ok" or check.remedy or check.id in {"netlink", "tracking"}
+
+
+def test_modprobe_is_named_for_the_kernel() -> None:
+    assert checks(module="loadable")["module"].remedy == "modprobe nf_conntrack"
+    old = checks(module="loadable", kernel="4.15.0-213-generic")["module"]
+    assert old.remedy == "modprobe -a nf_conntrack nf_conntrack_ipv4 nf_conntrack_ipv6"
+    assert checks(module="missing")["module"].status == "problem"
+
+
+def test_nothing_that_uses_tracking_is_a_warning() -> None:
+    found = checks(tracking=Tracking(active=False, evidence="no rule"))["tracking"]
+    assert (found.status, "demo" in found.remedy) == ("warning", True)
+    hidden = checks(tracking=Tracking(active=None, evidence="needs CAP_NET_ADMIN"))["tracking"]
+    assert hidden.status == "unknown"
+
+
+def test_the_limit_is_judged() -> None:
+    def of(entries: int, limit: int, buckets: int) -> dict[str, Check]:
+        return checks(sysctls=Sysctls(entries, limit, buckets))
+
+    assert of(85, 100, 100)["usage"].status == "warning"
+    assert of(95, 100, 100)["usage"].status == "problem"
+    assert of(1, 0, 100)["usage"].status == "warning"
+    assert of(1, 100_000, 1000)["buckets"].status == "warning"
+    assert of(1, 262144, 262144)["buckets"].status == "ok"
+    assert of(1, 10_000_000, 10_000_000)["memory"].status == "warning"
+
+
+def test_what_is_off_says_what_it_would_add() -> None:
+    found = checks(sysctls=Sysctls(1, 100, 100, 1, 0, 0, 0))
+    for name in ("acct", "timestamp", "events"):
+        assert "off" in found[name].message
+        assert found[name].remedy == f"sysctl -w net.netfilter.nf_conntrack_{name}=1"
+
+
+def test_no_connection_tracking_is_a_problem() -> None:
+    found = checks(sysctls=NotAvailable("not here"), counters=NotAvailable("not here"))
+    assert (found["table"].status, found["counters"].status) == ("problem", "warning")
+
+
+def test_installing_is_told_for_each_distribution() -> None:
+    def remedy(distribution: str) -> str:
+        return checks(distribution=distribution)["conntrackd"].remedy
+
+    assert remedy("debian") == remedy("ubuntu") == "apt install conntrackd"
+    assert remedy("fedora") == remedy("rhel") == "dnf install conntrack-tools"
+    assert "apt" in remedy("arch")
+    assert "dnf" in remedy("arch")
+
+
+def test_module_states(tmp_path: object) -> None:
+    from pathlib import Path
+
+    folder = Path(str(tmp_path), "6.1.0")
+    folder.mkdir()
+    state = {"kernel": "6.1.0", "root": str(tmp_path)}
+    assert module_state("nf_conntrack", loaded=False, **state) == "missing"
+    (folder / "modules.dep").write_text("kernel/net/netfilter/nf_conntrack.ko.xz: libcrc32c.ko\n")
+    assert module_state("nf_conntrack", loaded=False, **state) == "loadable"
+    assert module_state("nf_conntrack", loaded=True, **state) == "loaded"
+    (folder / "modules.builtin").write_text("kernel/net/netfilter/nf_conntrack.ko\n")
+    assert module_state("nf_conntrack", loaded=True, **state) == "built-in"
+    assert module_state("nf_conntrack", "5.0", loaded=True, root=str(tmp_path)) == "built-in"

@@ -1,0 +1,190 @@
+"""Counting messages by masks: against conntrack(8)'s text, and against a kernel gone wrong."""
+
+from __future__ import annotations
+
+import random
+import re
+import struct
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from captures import DONE, DUMP, ENTRIES, LISTING
+from conntrack_common.errors import ConntrackError, MalformedData, NotPermitted
+from conntrack_common.sources.netlink import NLM_F_DUMP_INTR
+from conntrack_common.sources.table import BYTES, COUNTED, PACKETS, Census, Query
+from conntrack_common.sources.table import ENTRIES as COUNT
+from conntrack_common.terms import protocol_name, state_name
+
+BY_STATE = Query(
+    ("orig_protocol", "tcp_state", "sctp_state", "dccp_state"),
+    lambda found: (protocol_name(found["orig_protocol"]), state_name(found)),
+)
+TOTAL = Query((), lambda _found: "all")
+
+
+def counts(query: Query, data: bytes = DUMP, limit: int = 100_000) -> dict[Any, int]:
+    census = Census(query, limit)
+    assert census.count(data)
+    return {group: cell[COUNT] for group, cell in census.groups.items()}
+
+
+def test_states_are_those_of_the_listing() -> None:
+    theirs = Counter(
+        (words[0], None if "=" in words[3] else words[3]) for words in map(str.split, LISTING)
+    )
+    assert dict(theirs) == counts(BY_STATE)
+
+
+def test_the_order_of_messages_does_not_matter() -> None:
+    shuffled = ENTRIES.copy()
+    random.Random(1).shuffle(shuffled)
+    assert counts(BY_STATE) == counts(BY_STATE, b"".join(shuffled) + DONE)
+
+
+def test_repeated_messages_are_counted_each() -> None:
+    ours = counts(BY_STATE, b"".join(ENTRIES * 7) + DONE)
+    assert {group: 7 * entries for group, entries in counts(BY_STATE).items()} == ours
+
+
+def test_a_dump_may_come_in_many_buffers() -> None:
+    census = Census(TOTAL)
+    ended = [census.count(message) for message in (*ENTRIES, DONE)]
+    assert [False] * len(ENTRIES) + [True] == ended
+    assert len(LISTING) == census.total
+
+
+def test_sources_are_those_of_the_listing() -> None:
+    theirs = Counter(re.search(r"src=(\S+)", line)[1] for line in LISTING)  # type: ignore[index]
+    query = Query((), lambda _found: (), values=("orig_src",))
+    assert sorted(theirs.values()) == sorted(counts(query).values())
+    assert len(theirs) == len(counts(query))
+
+
+def test_packets_and_bytes_are_those_of_the_listing() -> None:
+    census = Census(Query((), lambda _found: (), counters=True))
+    census.count(DUMP)
+    (cell,) = census.groups.values()
+    sums = [
+        sum(int(number) for number in re.findall(rf"{name}=(\d+)", "\n".join(LISTING)))
+        for name in ("packets", "bytes")
+    ]
+    assert [len(LISTING), *sums] == [cell[COUNTED], cell[PACKETS], cell[BYTES]]
+
+
+def test_a_label_of_none_leaves_entries_out() -> None:
+    only_tcp = Query(
+        ("orig_protocol",), lambda found: "tcp" if found["orig_protocol"] == 6 else None
+    )
+    theirs = sum(line.startswith("tcp ") for line in LISTING)
+    assert {"tcp": theirs} == counts(only_tcp)
+    assert {("tcp",): theirs} == counts(only_tcp._replace(tested=("mark",), test=lambda _v: True))
+
+
+def test_a_test_decides_on_each_entry() -> None:
+    query = Query((), lambda _found: "x", tested=("orig_dport",), test=lambda v: v[0] == 443)
+    theirs = sum(bool(re.search(r"dport=443\b.*src=", line)) for line in LISTING)
+    assert {("x",): theirs} == counts(query)
+
+
+@given(st.integers(2, 40), st.randoms(use_true_random=False))
+def test_groups_beyond_the_limit_keep_the_error_bound(limit: int, rng: random.Random) -> None:
+    picked = rng.choices(ENTRIES, weights=range(1, len(ENTRIES) + 1), k=800)
+    query = Query((), lambda _found: (), values=("orig_src", "orig_sport", "orig_protocol"))
+    data = b"".join(picked) + DONE
+    exact = counts(query, data)
+    census = Census(query, limit)
+    census.count(data)
+    assert census.total == 800
+    assert len(census.groups) <= limit
+    assert census.error <= 2 * 800 / limit
+    for group, cell in census.groups.items():
+        assert cell[COUNT] <= exact[group] <= cell[COUNT] + census.error
+    missed = [entries for group, entries in exact.items() if group not in census.groups]
+    assert max(missed, default=0) <= census.error
+
+
+def test_a_disturbed_dump_is_noticed_and_counted() -> None:
+    changed = bytearray(ENTRIES[3])
+    struct.pack_into("=H", changed, 6, NLM_F_DUMP_INTR | 2)
+    census = Census(BY_STATE)
+    census.count(b"".join([*ENTRIES[:3], bytes(changed), *ENTRIES[4:], DONE]))
+    assert census.interrupted
+    assert len(LISTING) == census.total
+
+
+def test_a_refusal_is_the_kernels() -> None:
+    refusal = struct.pack("=IHHIIi", 36, 2, 0, 1, 0, -1) + bytes(16)
+    with pytest.raises(NotPermitted, match="CAP_NET_ADMIN"):
+        Census(TOTAL).count(refusal)
+
+
+def test_done_may_carry_an_error() -> None:
+    done = struct.pack("=IHHIIi", 20, 3, 2, 1, 0, -12)
+    with pytest.raises(ConntrackError, match="try again"):
+        Census(TOTAL).count(b"".join(ENTRIES) + done)
+
+
+@pytest.mark.parametrize("cut", [1, 3, 15, 17, 40, len(ENTRIES[0]) - 1])
+def test_a_message_cut_short_is_malformed(cut: int) -> None:
+    for before in (b"", b"".join(ENTRIES)):
+        with pytest.raises(MalformedData):
+            Census(BY_STATE).count(before + ENTRIES[0][:cut])
+
+
+@pytest.mark.parametrize("length", [0, 1, 15, 4096, 0xFFFFFFFF])
+def test_a_wrong_length_is_malformed(length: int) -> None:
+    changed = struct.pack("=I", length) + ENTRIES[0][4:]
+    with pytest.raises(MalformedData):
+        Census(BY_STATE).count(changed)
+
+
+def test_messages_of_other_subsystems_are_passed_over() -> None:
+    other = struct.pack("=IHHII", 24, 0x0A03, 0, 1, 0) + bytes(8)
+    census = Census(TOTAL)
+    assert census.count(other + other + ENTRIES[0] + DONE)
+    assert census.total == 1
+
+
+def test_an_unknown_attribute_and_state_are_kept_apart_from_known_ones() -> None:
+    tcp = next(
+        message for message in ENTRIES if message[16] == 2 and b"\x05\x00\x01\x00\x06" in message
+    )
+    longer = tcp + struct.pack("=HHI", 8, 99, 7)
+    longer = struct.pack("=I", len(longer)) + longer[4:]
+    ours = counts(BY_STATE, tcp + longer + DONE)
+    assert list(ours.values()) == [2]
+    state = longer.index(b"\x05\x00\x01\x00", longer.index(b"\x04\x80")) + 4
+    newer = bytearray(longer)
+    newer[state] = 77
+    assert counts(BY_STATE, bytes(newer) + DONE) == {("tcp", "STATE77"): 1}
+
+
+@given(st.lists(st.tuples(st.integers(0, len(DUMP) - 1), st.integers(0, 255)), max_size=30))
+def test_a_mutated_dump_raises_only_what_the_taxonomy_knows(changes: list[tuple[int, int]]) -> None:
+    data = bytearray(DUMP)
+    for offset, value in changes:
+        data[offset] = value
+    for query in (BY_STATE, Query((), lambda _found: (), values=("orig_src", "start"), age=True)):
+        try:
+            Census(query).count(bytes(data))
+        except ConntrackError:
+            continue
+
+
+@given(st.binary(max_size=300))
+def test_arbitrary_bytes_raise_only_what_the_taxonomy_knows(data: bytes) -> None:
+    try:
+        Census(BY_STATE).count(data)
+    except ConntrackError:
+        return
+
+
+def test_a_label_sees_the_kind_of_message() -> None:
+    seen: list[Mapping[str, Any]] = []
+    Census(Query((), lambda found: seen.append(found) or "x")).count(ENTRIES[0])  # type: ignore[func-returns-value]
+    assert (seen[0]["type"], seen[0]["flags"]) == (0, 2)
