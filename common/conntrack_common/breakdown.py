@@ -5,7 +5,6 @@ from __future__ import annotations
 import heapq
 import itertools
 import operator
-import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
@@ -14,6 +13,7 @@ from conntrack_common.filters import ZONES, Filter, zone_of
 from conntrack_common.model import Breakdown, Group, TableCounts
 from conntrack_common.record import NamedTuple
 from conntrack_common.sources.dump import Request, receive
+from conntrack_common.sources.entries import address, text
 from conntrack_common.sources.table import (
     BYTES,
     COUNTED,
@@ -64,11 +64,6 @@ class Many(NamedTuple):
     text: Callable[[Any], str]
 
 
-def address(packed: bytes) -> str:
-    """Return an address as text."""
-    return socket.inet_ntop(socket.AF_INET if len(packed) == 4 else socket.AF_INET6, packed)
-
-
 def _state(found: Mapping[str, Any], field: str) -> tuple[str, ...]:
     """Return the state of one protocol alone; entries of others count under none."""
     name = state_name({field: found.get(field)})
@@ -82,7 +77,7 @@ DIMENSIONS: Mapping[str, Few | Many] = {
     "zone": Few(ZONES, lambda found: (str(zone_of(found)),)),
     "status": Few(("status",), lambda found: status_names(found.get("status", 0))),
     "tcp_state": Few(("tcp_state",), lambda found: _state(found, "tcp_state")),
-    "helper": Few(("helper",), lambda found: (_string(found.get("helper")),)),
+    "helper": Few(("helper",), lambda found: (text(found.get("helper")),)),
     "mark": Many("mark", str),
     "src": Many("orig_src", address),
     "dst": Many("orig_dst", address),
@@ -256,9 +251,3 @@ def _group(by: tuple[tuple[str, str | None], ...], cell: list[int], now: float) 
         mean_age=max(0.0, now - cell[STARTS] / stamped / 1e9) if stamped else None,
         oldest=max(0.0, now - cell[FIRST] / 1e9) if stamped else None,
     )
-
-
-def _string(payload: object) -> str | None:
-    if not isinstance(payload, bytes):
-        return None
-    return payload.rstrip(b"\0").decode("ascii", "replace")

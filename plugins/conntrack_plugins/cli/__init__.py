@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 EXAMPLES = """\
   conntrack-stat                 how full the table is, and the counters
   conntrack-stat count --by protocol,state
+  conntrack-stat list -p tcp --state ESTABLISHED
   conntrack-stat counters        every counter, each CPU by itself
   conntrack-stat metrics         what can be measured, and what each agent calls it
   conntrack-stat doctor          what is missing or wrong, and how to mend it
@@ -22,14 +23,14 @@ EXAMPLES = """\
 
 def parser() -> argparse.ArgumentParser:
     """Return the command's parser; the function under `work` makes a subcommand's output."""
-    from conntrack_plugins.cli import count, demo, doctor, status
+    from conntrack_plugins.cli import count, demo, doctor, listing, status
 
     made = command.parser("conntrack-stat", "Show Linux connection tracking.", EXAMPLES)
     made.set_defaults(work=status.status, json=False, proc_root="/proc", netns="")
     command.add_netns(made)
     command.add_json(made)
     commands = made.add_subparsers(title="commands", metavar="COMMAND")
-    for module in (status, count, doctor, demo):
+    for module in (status, count, listing, doctor, demo):
         module.add(commands)
     return made
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import TypeVar
+
     from rich.console import RenderableType
     from rich.table import Table
+
+    Thing = TypeVar("Thing")
 
 
 def render(part: RenderableType) -> str:
@@ -43,6 +48,11 @@ def as_json(document: object) -> str:
     return json.dumps(document, ensure_ascii=False) + "\n"
 
 
+def is_terminal() -> bool:
+    """Tell whether standard output is a terminal that shows colours."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
 class Progress:
     """A line on standard error that tells how far long work is, where that is a terminal."""
 
@@ -56,6 +66,13 @@ class Progress:
     def __exit__(self, *_error: object) -> None:
         if self._shown:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+
+    def watch(self, things: Iterable[Thing]) -> Iterator[Thing]:
+        """Yield the things, and tell how many there were now and then."""
+        for number, thing in enumerate(things, start=1):
+            if number % 20_000 == 0:
+                self.show(number)
+            yield thing
 
     def show(self, number: int) -> None:
         """Tell how many there are by now."""
