@@ -68,6 +68,10 @@ def _counts(dimension: str) -> Callable[[Reading], Values]:
     return take
 
 
+def _event(field: str) -> Callable[[Reading], Values]:
+    return lambda reading: {(): getattr(reading.events, field)}
+
+
 def _take_approximate(reading: Reading) -> Values:
     return {} if reading.counts is None else {(): int(reading.counts.approximate)}
 
@@ -88,6 +92,19 @@ def _table(name: str, field: str, unit: str, text: str, kind: str = GAUGE) -> Me
 def _breakdown(metric_id: str, label: str, dimension: str, text: str) -> Metric:
     return Metric(
         metric_id, GAUGE, "entries", text, "counts", _counts(dimension), (label,), 0, "no entries"
+    )
+
+
+def _events(name: str, unit: str, text: str) -> Metric:
+    return Metric(
+        f"events.{name}",
+        COUNTER,
+        unit,
+        text,
+        "events",
+        _event(name),
+        bits=64,
+        absent_when="only a process that keeps running counts events: conntrack-telegraf --execd",
     )
 
 
@@ -181,6 +198,10 @@ CATALOGUE: tuple[Metric, ...] = (
         "counts",
         _take_approximate,
     ),
+    _events("new", "events", "Entries that were new since the counting began."),
+    _events("update", "events", "Changes of entries since the counting began."),
+    _events("destroy", "events", "Entries that ended since the counting began."),
+    _events("lost", "overruns", "How often the kernel dropped events: the counts are too low."),
     Metric(
         "source.up",
         STATE,

@@ -45,6 +45,15 @@ class TableCounts(NamedTuple):
     approximate: bool = False
 
 
+class EventCounts(NamedTuple):
+    """Events since a counter was started; `lost` is how often the kernel had to drop some."""
+
+    new: int
+    update: int
+    destroy: int
+    lost: int
+
+
 class Reading(NamedTuple):
     """All that one collection read of one namespace.
 
@@ -58,6 +67,7 @@ class Reading(NamedTuple):
     sysctls: Sysctls | None = None
     counters: tuple[CpuCounters, ...] | None = None
     counts: TableCounts | None = None
+    events: EventCounts | None = None
     failures: Mapping[str, ConntrackError] = {}
 
 

@@ -189,7 +189,7 @@ def run(prog: str, work: Callable[[], Iterable[str]]) -> int:
     try:
         for text in work():
             sys.stdout.write(text)
-        sys.stdout.flush()
+            sys.stdout.flush()
     except InvalidRequest as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return USAGE

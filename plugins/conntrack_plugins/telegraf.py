@@ -1,4 +1,4 @@
-"""Telegraf: InfluxDB line protocol on standard output, for inputs.exec.
+"""Telegraf: InfluxDB line protocol on standard output, for inputs.exec and inputs.execd.
 
 Format: the InfluxDB line protocol reference. Lines carry no timestamp (Telegraf sets one for the
 whole gather) and no host tag (Telegraf adds it).
@@ -6,10 +6,12 @@ whole gather) and no host tag (Telegraf adds it).
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 
 from conntrack_common.collect import collect_in, require
-from conntrack_common.metrics import BY_ID, Metric, samples, shown
+from conntrack_common.errors import ConntrackError
+from conntrack_common.metrics import BY_ID, Metric, samples, select, shown
 from conntrack_common.model import Sample, Value
 from conntrack_common.record import NamedTuple
 from conntrack_plugins import command
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     import argparse
 
     from conntrack_common.filters import Filter
+    from conntrack_common.sources.events import EventCounter
 
 EXAMPLES = """\
   conntrack-telegraf                          all metrics, as inputs.exec would get them
@@ -27,6 +30,11 @@ EXAMPLES = """\
 telegraf.conf:
   [[inputs.exec]]
     commands = ["conntrack-telegraf"]
+    data_format = "influx"
+
+  [[inputs.execd]]
+    command = ["conntrack-telegraf", "--execd"]
+    signal = "STDIN"
     data_format = "influx"
 """
 ESCAPES = str.maketrans({",": r"\,", "=": r"\=", " ": r"\ ", "\n": r"\n", "\t": r"\t"})
@@ -75,6 +83,7 @@ class Options(NamedTuple):
 
     metrics: str = ""
     netns: str = ""
+    execd: bool = False
     filter_: Filter | None = None
     proc_root: str = "/proc"
 
@@ -84,6 +93,11 @@ def parser() -> argparse.ArgumentParser:
     made = command.parser("conntrack-telegraf", "Print conntrack metrics for Telegraf.", EXAMPLES)
     command.add_metrics(made)
     command.add_netns(made)
+    made.add_argument(
+        "--execd",
+        action="store_true",
+        help="keep running, answer each line on standard input, and count events meanwhile",
+    )
     command.add_filters(made)
     return made
 
@@ -96,6 +110,43 @@ def report(options: Options) -> Iterator[str]:
     yield line_protocol(sample for reading in readings for sample in samples(reading, metrics))
 
 
+def serve(options: Options) -> Iterator[str]:
+    """Yield a gather for each line on standard input, with the events since the start.
+
+    A failure is one line on standard error, at the level that Telegraf reads from its prefix.
+    """
+    metrics = command.chosen(options.metrics)
+    if not options.metrics:
+        metrics += select(["events.*"])
+    root = command.proc_root(options.proc_root)
+    counter = _counter() if any(metric.source == "events" for metric in metrics) else None
+    for _newline in sys.stdin:
+        try:
+            readings = collect_in(options.netns, metrics, root, options.filter_)
+            if counter and not options.netns:
+                readings = [readings[0]._replace(events=counter.counts())]
+            found = require(readings, metrics)
+        except ConntrackError as error:
+            print(f"E! {error}", file=sys.stderr, flush=True)
+            continue
+        yield line_protocol(sample for reading in found for sample in samples(reading, metrics))
+
+
+def _counter() -> EventCounter | None:
+    from conntrack_common.sources.events import EventCounter
+
+    try:
+        return EventCounter()
+    except ConntrackError as error:
+        print(f"W! events are not counted: {error}", file=sys.stderr, flush=True)
+        return None
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run conntrack-telegraf."""
-    return command.run("conntrack-telegraf", lambda: report(command.options(Options, parser, argv)))
+    return command.run("conntrack-telegraf", lambda: _work(argv))
+
+
+def _work(argv: Sequence[str] | None) -> Iterator[str]:
+    options = command.options(Options, parser, argv)
+    return serve(options) if options.execd else report(options)

@@ -14,6 +14,7 @@ EXAMPLES = """\
   conntrack-stat                 how full the table is, and the counters
   conntrack-stat count --by protocol,state
   conntrack-stat list -p tcp --state ESTABLISHED
+  conntrack-stat events -e NEW
   conntrack-stat counters        every counter, each CPU by itself
   conntrack-stat metrics         what can be measured, and what each agent calls it
   conntrack-stat doctor          what is missing or wrong, and how to mend it
@@ -23,14 +24,14 @@ EXAMPLES = """\
 
 def parser() -> argparse.ArgumentParser:
     """Return the command's parser; the function under `work` makes a subcommand's output."""
-    from conntrack_plugins.cli import count, demo, doctor, listing, status
+    from conntrack_plugins.cli import count, demo, doctor, events, expect, listing, status
 
     made = command.parser("conntrack-stat", "Show Linux connection tracking.", EXAMPLES)
     made.set_defaults(work=status.status, json=False, proc_root="/proc", netns="")
     command.add_netns(made)
     command.add_json(made)
     commands = made.add_subparsers(title="commands", metavar="COMMAND")
-    for module in (status, count, listing, doctor, demo):
+    for module in (status, count, listing, events, expect, doctor, demo):
         module.add(commands)
     return made
 

@@ -14,7 +14,7 @@ from conntrack_common.errors import InvalidRequest
 from conntrack_common.filters import Filter
 from conntrack_common.listing import Dump, Matcher
 from conntrack_common.sources import namespaces
-from conntrack_common.terms import protocol_name, status_names
+from conntrack_common.terms import SEEN_REPLY, protocol_name, status_names
 from conntrack_plugins import command
 from conntrack_plugins.cli.conntrack_line import LineFormat
 from conntrack_plugins.cli.screen import Progress, as_json, is_terminal
@@ -165,15 +165,20 @@ def _table(entries: Iterable[Entry], netns: str | None) -> Iterator[str]:
         yield f"network namespace {netns}\n"
     yield f"{'protocol':8} {'state':11} {'source':>45}   {'destination':45} {'timeout':>8} more\n"
     for entry in entries:
-        state = entry.state or ("" if entry.status & 2 else "UNREPLIED")
-        shown = f"{state:11}"
-        if colored and state in COLORS:
-            shown = f"\x1b[{COLORS[state]}m{shown}\x1b[0m"
-        there = f"{_end(entry, entry.orig.src, entry.orig.sport):>45} → "
-        there += f"{_end(entry, entry.orig.dst, entry.orig.dport):45}"
-        timeout = "" if entry.timeout is None else f"{entry.timeout} s"
-        line = f"{protocol_name(entry.protocol):8} {shown} {there} {timeout:>8} {_more(entry)}"
-        yield f"{line.rstrip()}\n"
+        yield line(entry, colored=colored)
+
+
+def line(entry: Entry, *, colored: bool) -> str:
+    """Return an entry as a line of fixed columns."""
+    state = entry.state or ("" if entry.status & SEEN_REPLY else "UNREPLIED")
+    shown = f"{state:11}"
+    if colored and state in COLORS:
+        shown = f"\x1b[{COLORS[state]}m{shown}\x1b[0m"
+    there = f"{_end(entry, entry.orig.src, entry.orig.sport):>45} → "
+    there += f"{_end(entry, entry.orig.dst, entry.orig.dport):45}"
+    timeout = "" if entry.timeout is None else f"{entry.timeout} s"
+    whole = f"{protocol_name(entry.protocol):8} {shown} {there} {timeout:>8} {_more(entry)}"
+    return f"{whole.rstrip()}\n"
 
 
 def _end(entry: Entry, address: str, port: int | None) -> str:

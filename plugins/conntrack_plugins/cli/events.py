@@ -1,0 +1,152 @@
+"""conntrack-stat events: what happens in the table, as it happens."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import time
+from collections.abc import Iterator
+
+from conntrack_common.errors import InvalidRequest
+from conntrack_common.filters import Filter
+from conntrack_common.listing import Matcher
+from conntrack_common.model import EventCounts
+from conntrack_common.sources import namespaces
+from conntrack_common.sources.entries import Form, Reader, entry
+from conntrack_common.sources.events import (
+    BUFFER,
+    Listener,
+    event_counts,
+    event_name,
+    parse_names,
+    query,
+)
+from conntrack_common.sources.table import Census
+from conntrack_plugins import command
+from conntrack_plugins.cli.conntrack_line import LineFormat
+from conntrack_plugins.cli.listing import described, line
+from conntrack_plugins.cli.screen import as_json, is_terminal
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+
+    from conntrack_common.sources.entries import Values
+
+EXAMPLES = """\
+  conntrack-stat events -e NEW -p tcp --dport 22      who connects by ssh
+  conntrack-stat events -e DESTROY --json | jq .bytes
+  conntrack-stat events --rate --duration 60          how many a second, for a minute
+
+The kernel drops events when the buffer is full; how often it did is shown as `lost`.
+"""
+COLORS = {"NEW": "32", "UPDATE": "36", "DESTROY": "31"}
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the subcommand."""
+    made = command.subcommand(
+        commands, "events", events, "what happens in the table, as it happens", EXAMPLES
+    )
+    made.add_argument(
+        "-e", "--event-mask", metavar="EVENT,…", default="ALL", help="NEW, UPDATES, DESTROY, ALL"
+    )
+    made.add_argument(
+        "-o", "--output", choices=["table", "conntrack"], default="table", help="shape of a line"
+    )
+    made.add_argument(
+        "--rate", action="store_true", default=False, help="how many there were each second"
+    )
+    made.add_argument("--count", metavar="N", type=int, default=0, help="end after N events")
+    made.add_argument(
+        "--duration", metavar="SECONDS", type=float, default=0.0, help="end after this time"
+    )
+    made.add_argument(
+        "-b", "--buffer-size", metavar="BYTES", type=int, default=BUFFER, help="receive buffer"
+    )
+    command.add_filters(made)
+
+
+def events(args: argparse.Namespace) -> Iterator[str]:
+    """Yield a line for each event that the filter means, until it is interrupted."""
+    names, wanted = parse_names(args.event_mask), command.filter_of(args)
+    if args.count < 0 or args.duration < 0 or args.buffer_size < 1:
+        raise InvalidRequest("--count, --duration and --buffer-size take numbers above 0")
+    if args.netns == "all":
+        raise InvalidRequest("events are told of one namespace at a time: give --netns NAME")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for _netns in namespaces.each(args.netns):
+        with Listener(names, args.buffer_size) as listener:
+            tell = _rates if args.rate else _lines
+            yield from tell(args, listener, wanted)
+
+
+def _until(args: argparse.Namespace) -> float:
+    return time.monotonic() + args.duration if args.duration else float("inf")
+
+
+def _lines(args: argparse.Namespace, listener: Listener, wanted: Filter) -> Iterator[str]:
+    reader, is_meant, shape = Reader(), Matcher(wanted), Shape(args)
+    told, lost, end = 0, 0, _until(args)
+    try:
+        while time.monotonic() < end and (not args.count or told < args.count):
+            text = ""
+            for form, values in reader.read(listener.receive()):
+                if is_meant(form, values):
+                    text += shape.text(form, values)
+                    told += 1
+            if text:
+                yield text
+            if listener.lost != lost:
+                lost = listener.lost
+                print(f"the kernel dropped events ({lost} times by now)", file=sys.stderr)
+    except KeyboardInterrupt:
+        pass  # the usual way to end it
+    print(f"{told} events, lost {listener.lost} times", file=sys.stderr)
+
+
+class Shape:
+    """Writes events as lines, in the shape that was asked for."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self._json, self._conntrack = args.json, args.output == "conntrack"
+        self._format = LineFormat()
+        self._colored = is_terminal()
+
+    def text(self, form: Form, values: Values) -> str:
+        """Return one event's line."""
+        name = event_name(form.kind, form.flags)
+        if self._json:
+            told = {"time": time.time(), "event": name.lower(), **described(entry(form, values))}
+            return as_json(told)
+        if self._conntrack:
+            return f"{f'[{name}]':>9} {self._format.line(form, values)}"
+        clock = time.strftime("%H:%M:%S")
+        shown = f"\x1b[{COLORS[name]}m{name:7}\x1b[0m" if self._colored else f"{name:7}"
+        return f"{clock} {shown} {line(entry(form, values), colored=self._colored)}"
+
+
+def _rates(args: argparse.Namespace, listener: Listener, wanted: Filter) -> Iterator[str]:
+    census = Census(query(wanted.key, wanted.accepts, wanted.tested, wanted.test))
+    last, end = EventCounts(0, 0, 0, 0), _until(args)
+    tick = time.monotonic() + 1
+    try:
+        while time.monotonic() < end and (not args.count or census.total < args.count):
+            data = listener.receive()
+            if data:
+                census.count(data)
+            if time.monotonic() >= tick:
+                now = event_counts(census, listener.lost)
+                yield _rate(args, last, now)
+                last, tick = now, tick + 1
+    except KeyboardInterrupt:
+        pass  # the usual way to end it
+    yield _rate(args, last, event_counts(census, listener.lost))
+
+
+def _rate(args: argparse.Namespace, last: EventCounts, now: EventCounts) -> str:
+    told = {name: after - before for name, before, after in zip(now._fields, last, now)}
+    if args.json:
+        return as_json({"time": time.time(), **told})
+    words = "  ".join(f"{name} {number:8,}" for name, number in told.items())
+    return f"{time.strftime('%H:%M:%S')}  {words}\n"
