@@ -44,8 +44,8 @@ OPTIONS = (
     Option(("-m", "--mark"), "mark", "MARK[/MASK]", "connection mark"),
     Option(("-u", "--status"), "status", "FLAG,…", "all of these flags, as ASSURED or UNREPLIED"),
     Option(("-w", "--zone"), "zone", "ZONE", "conntrack zone"),
-    Option(("-g", "--src-nat"), "src_nat", "IP", "with translated source (to IP)"),
-    Option(("-n", "--dst-nat"), "dst_nat", "IP", "with translated destination (to IP)"),
+    Option(("-n", "--src-nat"), "src_nat", "IP", "with translated source (to IP)"),
+    Option(("-g", "--dst-nat"), "dst_nat", "IP", "with translated destination (to IP)"),
     Option(("-j", "--any-nat"), "any_nat", "", "translated either way"),
 )
 FAMILIES = {"ipv4": int(socket.AF_INET), "ipv6": int(socket.AF_INET6)}

@@ -74,34 +74,53 @@ def events(args: argparse.Namespace) -> Iterator[str]:
         raise InvalidRequest("--count, --duration and --buffer-size take numbers above 0")
     if args.netns == "all":
         raise InvalidRequest("events are told of one namespace at a time: give --netns NAME")
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     for _netns in namespaces.each(args.netns):
         with Listener(names, args.buffer_size) as listener:
             tell = _rates if args.rate else _lines
-            yield from tell(args, listener, wanted)
+            yield from tell(End(args), listener, wanted, args)
 
 
-def _until(args: argparse.Namespace) -> float:
-    return time.monotonic() + args.duration if args.duration else float("inf")
+class End:
+    """When to stop: after a number of events, after a time, or when a signal asks for it.
+
+    Then what was received by that time is still told, for a second at most.
+    """
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self._count = args.count
+        self._time = time.monotonic() + args.duration if args.duration else float("inf")
+        self.is_asked = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._ask)
+
+    def _ask(self, number: int, _frame: object) -> None:
+        self.is_asked = True
+        self._time = min(self._time, time.monotonic() + 1)
+        signal.signal(number, signal.SIG_DFL)  # asked twice, it ends at once
+
+    def is_due(self, told: int) -> bool:
+        """Tell whether it is time, so many events having been told."""
+        enough = bool(self._count) and told >= self._count
+        return enough or time.monotonic() >= self._time
 
 
-def _lines(args: argparse.Namespace, listener: Listener, wanted: Filter) -> Iterator[str]:
+def _lines(end: End, listener: Listener, wanted: Filter, args: argparse.Namespace) -> Iterator[str]:
     reader, is_meant, shape = Reader(), Matcher(wanted), Shape(args)
-    told, lost, end = 0, 0, _until(args)
-    try:
-        while time.monotonic() < end and (not args.count or told < args.count):
-            text = ""
-            for form, values in reader.read(listener.receive()):
-                if is_meant(form, values):
-                    text += shape.text(form, values)
-                    told += 1
-            if text:
-                yield text
-            if listener.lost != lost:
-                lost = listener.lost
-                print(f"the kernel dropped events ({lost} times by now)", file=sys.stderr)
-    except KeyboardInterrupt:
-        pass  # the usual way to end it
+    told = lost = 0
+    while not end.is_due(told):
+        text = ""
+        data = listener.receive()
+        if end.is_asked and not data:
+            break
+        for form, values in reader.read(data):
+            if is_meant(form, values):
+                text += shape.text(form, values)
+                told += 1
+        if text:
+            yield text
+        if listener.lost != lost:
+            lost = listener.lost
+            print(f"the kernel dropped events ({lost} times by now)", file=sys.stderr)
     print(f"{told} events, lost {listener.lost} times", file=sys.stderr)
 
 
@@ -126,21 +145,19 @@ class Shape:
         return f"{clock} {shown} {line(entry(form, values), colored=self._colored)}"
 
 
-def _rates(args: argparse.Namespace, listener: Listener, wanted: Filter) -> Iterator[str]:
+def _rates(end: End, listener: Listener, wanted: Filter, args: argparse.Namespace) -> Iterator[str]:
     census = Census(query(wanted.key, wanted.accepts, wanted.tested, wanted.test))
-    last, end = EventCounts(0, 0, 0, 0), _until(args)
-    tick = time.monotonic() + 1
-    try:
-        while time.monotonic() < end and (not args.count or census.total < args.count):
-            data = listener.receive()
-            if data:
-                census.count(data)
-            if time.monotonic() >= tick:
-                now = event_counts(census, listener.lost)
-                yield _rate(args, last, now)
-                last, tick = now, tick + 1
-    except KeyboardInterrupt:
-        pass  # the usual way to end it
+    last, tick = EventCounts(0, 0, 0, 0), time.monotonic() + 1
+    while not end.is_due(census.total if args.count else 0):
+        data = listener.receive()
+        if end.is_asked and not data:
+            break
+        if data:
+            census.count(data)
+        if time.monotonic() >= tick:
+            now = event_counts(census, listener.lost)
+            yield _rate(args, last, now)
+            last, tick = now, tick + 1
     yield _rate(args, last, event_counts(census, listener.lost))
 
 
