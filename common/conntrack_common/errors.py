@@ -19,12 +19,12 @@ class NotPermitted(ConntrackError):
 
 
 class MalformedData(ConntrackError):
-    """A source said something that does not fit its format."""
+    """A source said something that does not fit its format; `author` is whose format it is."""
 
-    def __init__(self, source: str, where: str, problem: str) -> None:
+    def __init__(self, source: str, where: str, problem: str, author: str = "the kernel") -> None:
         super().__init__(
-            f"{source}, {where}: {problem}; this is not the format that the kernel documents, "
-            "so no number is taken from it (please report it with the kernel's version)"
+            f"{source}, {where}: {problem}; this is not the format that {author} documents, "
+            f"so no number is taken from it (please report it with {author}'s version)"
         )
 
 
@@ -34,6 +34,18 @@ class Interrupted(ConntrackError):
 
 class InvalidRequest(ConntrackError):
     """What the user asked for cannot be meant: an unknown metric, a wrong expression."""
+
+
+class DaemonUnreachable(ConntrackError):
+    """Nothing listens where conntrackd should."""
+
+
+class DaemonNotAnswering(ConntrackError):
+    """conntrackd is there, but gave no whole answer in time."""
+
+
+class DaemonUnsupported(ConntrackError):
+    """conntrackd answered with nothing: it has no such statistics in the mode it runs in."""
 
 
 NETLINK_REMEDY = (

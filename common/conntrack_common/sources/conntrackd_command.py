@@ -1,0 +1,135 @@
+"""Asking conntrackd by its command, `conntrackd -s`, for users whom only sudo lets read.
+
+The command has no time-out of its own: a stopped daemon keeps it waiting for ever. It says nothing
+on standard output when it fails, and exits with 0 when the answer is empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from conntrack_common.errors import (
+    ConntrackError,
+    DaemonNotAnswering,
+    DaemonUnreachable,
+    InvalidRequest,
+    NotAvailable,
+    NotPermitted,
+)
+from conntrack_common.sources.conntrackd_requests import (
+    LONGEST_ANSWER,
+    WAYS_TO_BE_PERMITTED,
+    request_number,
+    seconds_left,
+    too_long,
+)
+
+if TYPE_CHECKING:
+    import subprocess
+
+
+class Command:
+    """The command `conntrackd -s`, for a user whom only sudo lets read.
+
+    `words` are the program and what stands before it, as ("sudo", "-n", "conntrackd"); `config`
+    is conntrackd's -C. Raises InvalidRequest if options follow the program: it has deadly ones.
+    """
+
+    def __init__(self, words: Sequence[str] = ("conntrackd",), config: str | None = None) -> None:
+        plain = [word.rpartition("/")[2] for word in " ".join(words).split()]
+        if not plain or "conntrackd" in plain[:-1]:
+            raise InvalidRequest(
+                f"the command {' '.join(words)!r} must end with conntrackd itself: the option -s "
+                "is added here, -C is set with --config, and others would change what it does"
+            )
+        self.words = (*words, *(("-C", config) if config else ()))
+
+    def answer(self, request: str, deadline: float) -> str:
+        """Return the text that answers this request; `deadline` is a time.monotonic().
+
+        Raises DaemonUnreachable, DaemonNotAnswering, NotPermitted, NotAvailable (no such program),
+        MalformedData (the answer is too long), InvalidRequest (no such request, no such config).
+        """
+        request_number(request)
+        # conntrackd before 1.2.0 knows `-s ct` as `-s` alone.
+        words = (*self.words, "-s", *(() if request == "ct" else (request,)))
+        try:
+            status, output, errors = _run(words, seconds_left(deadline))
+        except TimeoutError:
+            raise DaemonNotAnswering(
+                f"'{' '.join(words)}' did not end in time: conntrackd is stopped, or another "
+                "client keeps it waiting; look at it with 'ps -C conntrackd -o pid,stat,args'"
+            ) from None
+        except FileNotFoundError as error:
+            raise NotAvailable(
+                f"there is no program {words[0]}: install conntrackd, or name it with its path"
+            ) from error
+        except OSError as error:
+            raise NotPermitted(
+                f"{words[0]} can't be run ({error.strerror}): {WAYS_TO_BE_PERMITTED}"
+            ) from error
+        if status != 0:
+            raise _command_error(" ".join(words), status, errors)
+        if len(output) > LONGEST_ANSWER:
+            raise too_long(f"'{' '.join(words)}'", LONGEST_ANSWER)
+        return output
+
+
+def _run(words: Sequence[str], timeout: float) -> tuple[int, str, str]:
+    """Return exit status, standard output and error; raises TimeoutError, OSError."""
+    import subprocess
+    from os import environ
+
+    process = subprocess.Popen(
+        words,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        errors="replace",
+        env={**environ, "LC_ALL": "C"},  # _command_error reads sudo's sentences
+        start_new_session=True,
+    )
+    try:
+        output, errors = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        _end(process)
+        raise TimeoutError from None
+    return process.returncode, output, errors
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """End a command and its children as far as this user may: sudo's belong to root."""
+    import subprocess
+    from contextlib import suppress
+    from os import killpg
+    from signal import SIGKILL
+
+    with suppress(ProcessLookupError, PermissionError):
+        killpg(process.pid, SIGKILL)
+    # Not communicate(): what could not be ended holds the pipes open.
+    for pipe in (process.stdout, process.stderr):
+        if pipe:
+            pipe.close()
+    with suppress(subprocess.TimeoutExpired):
+        process.wait(timeout=0.2)
+
+
+def _command_error(command: str, status: int, errors: str) -> ConntrackError:
+    said = (errors.strip().splitlines() or [f"exit status {status}"])[-1].strip()[:200]
+    if "can't open config file" in errors:
+        return InvalidRequest(
+            f"'{command}' can't open its configuration file: name the right one with --config, or "
+            "let this user read it"
+        )
+    if "can't connect" in errors:
+        return DaemonUnreachable(
+            f"'{command}' can't connect: conntrackd is not running, has its socket elsewhere, or "
+            f"this user may not use it; start it, or: {WAYS_TO_BE_PERMITTED}"
+        )
+    if any(word in errors for word in ("password is required", "not allowed", "may not run")):
+        return NotPermitted(f"'{command}' is refused ({said}): {WAYS_TO_BE_PERMITTED}")
+    return DaemonUnreachable(
+        f"'{command}' failed ({said}): run it by hand as this user to see what it lacks"
+    )
