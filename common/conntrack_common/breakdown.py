@@ -64,6 +64,11 @@ class Many(NamedTuple):
     text: Callable[[Any], str]
 
 
+def _protocol(found: Mapping[str, Any]) -> str | None:
+    number = found.get("orig_protocol")
+    return None if number is None else protocol_name(number)
+
+
 def _state(found: Mapping[str, Any], field: str) -> tuple[str, ...]:
     """Return the state of one protocol alone; entries of others count under none."""
     name = state_name({field: found.get(field)})
@@ -71,7 +76,7 @@ def _state(found: Mapping[str, Any], field: str) -> tuple[str, ...]:
 
 
 DIMENSIONS: Mapping[str, Few | Many] = {
-    "protocol": Few(("orig_protocol",), lambda found: (protocol_name(found["orig_protocol"]),)),
+    "protocol": Few(("orig_protocol",), lambda found: (_protocol(found),)),
     "state": Few(tuple(STATES), lambda found: (state_name(found),)),
     "family": Few(("family",), lambda found: (FAMILIES.get(found["family"]),)),
     "zone": Few(ZONES, lambda found: (str(zone_of(found)),)),

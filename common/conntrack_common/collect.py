@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from os import uname
 
-from conntrack_common.errors import ConntrackError, NotAvailable, NotPermitted
+from conntrack_common.errors import ConntrackError, MalformedData, NotAvailable, NotPermitted
 from conntrack_common.metrics import Metric, samples
 from conntrack_common.model import CpuCounters, Reading, Sysctls, TableCounts
 from conntrack_common.sources.procfs import ProcRoot
@@ -67,9 +67,15 @@ def collect(
 
 
 def require(readings: Sequence[Reading], metrics: Iterable[Metric]) -> Sequence[Reading]:
-    """Return the readings if they hold any quantity; raises the reason if all of it failed."""
+    """Return the readings if they hold any quantity; raises the reason if all of it failed.
+
+    Malformed data raises in any case: no other number of that host can be trusted then.
+    """
     quantities = [metric for metric in metrics if metric.source]
     failures = [failure for reading in readings for failure in reading.failures.values()]
+    malformed = [failure for failure in failures if isinstance(failure, MalformedData)]
+    if malformed:
+        raise malformed[0]
     found = (sample for reading in readings for sample in samples(reading, quantities))
     if failures and next(found, None) is None:
         raise failures[0]

@@ -81,7 +81,7 @@ def parse_prefix(text: str) -> Prefix:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
         packed = socket.inet_pton(family, address)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a NUL character, before Python 3.10
         raise InvalidRequest(f"{text!r} is no address: write 192.0.2.1 or 10.0.0.0/8") from None
     bits = len(packed) * 8
     if slash and "." in length and family == socket.AF_INET:
@@ -95,7 +95,7 @@ def _mask_length(text: str, mask: str) -> int:
     """Return the length of a mask such as 255.255.255.0."""
     try:
         number = int.from_bytes(socket.inet_pton(socket.AF_INET, mask), "big")
-    except OSError:
+    except (OSError, ValueError):
         raise InvalidRequest(f"{text!r}: {mask!r} is no mask") from None
     length = bin(number).count("1")
     if number != (0xFFFFFFFF << (32 - length)) & 0xFFFFFFFF:
@@ -109,7 +109,7 @@ def parse_port(text: str) -> int:
         return int(text)
     try:
         return socket.getservbyname(text)
-    except OSError:
+    except (OSError, ValueError):
         raise InvalidRequest(f"{text!r} is no port: give 0 to 65535, or a service's name") from None
 
 

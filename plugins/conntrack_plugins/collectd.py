@@ -7,6 +7,7 @@ nothing here.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
@@ -106,17 +107,17 @@ class Reader:
 
     def read(self, _data: object = None) -> None:
         """Dispatch one reading; a failure is logged once, until it changes or ends."""
-        metrics = self._settings.metrics
+        settings = self._settings
         try:
-            readings = collect_in(self._settings.netns, metrics, ProcRoot(self._settings.proc_root))
-            self._log({str(why) for found in readings for why in found.failures.values()})
-            require(readings, metrics)
+            readings = collect_in(settings.netns, settings.metrics, ProcRoot(settings.proc_root))
         except ConntrackError as error:
             self._log({str(error)})
             return
-        for reading in readings:
-            for sample in samples(reading, metrics):
-                self._dispatch(sample)
+        self._log({str(why) for found in readings for why in found.failures.values()})
+        with contextlib.suppress(ConntrackError):  # which is logged by now
+            for reading in require(readings, settings.metrics):
+                for sample in samples(reading, settings.metrics):
+                    self._dispatch(sample)
 
     def _log(self, reasons: set[str]) -> None:
         failures = "; ".join(sorted(reasons))

@@ -183,7 +183,7 @@ def test_blocks_in_several_threads(filled_namespace: Namespace, started: Start) 
 
 BROKEN: Mapping[str, str] = {
     '    Metric "table.*"\n': (
-        "unknown option 'Metric': known are Metrics, Interval, Instance, ProcRoot"
+        "unknown option 'Metric': known are Metrics, Interval, Instance, Netns, ProcRoot"
     ),
     "    Interval -1\n": "option Interval: [-1.0] can't be meant",
     '    Metrics "tabel.*"\n': "no metric matches 'tabel.*'",

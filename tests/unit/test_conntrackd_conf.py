@@ -147,7 +147,8 @@ def test_a_pair_with_two_links():
 def test_tcp_and_alarm():
     config = parse(
         "Sync { Mode persistent {\nRefreshTime 15\nCacheTimeout 30\n}\nTCP\n{\n"
-        "IPv4_address 10.0.0.1\nIPv4_Destination_Address 10.0.0.2\nPort 3780\nInterface eth0\nErrorQueueLength 9\n}\n}"
+        "IPv4_address 10.0.0.1\nIPv4_Destination_Address 10.0.0.2\nPort 3780\n"
+        "Interface eth0\nErrorQueueLength 9\n}\n}"
     )
     assert (config.mode, config.refresh_time, config.cache_timeout) == ("alarm", 15, 30)
     assert config.error_queue_length == 9

@@ -22,7 +22,7 @@ from conntrack_common.terms import protocol_name, state_name
 
 BY_STATE = Query(
     ("orig_protocol", "tcp_state", "sctp_state", "dccp_state"),
-    lambda found: (protocol_name(found["orig_protocol"]), state_name(found)),
+    lambda found: (protocol_name(found.get("orig_protocol", 0)), state_name(found)),
 )
 TOTAL = Query((), lambda _found: "all")
 

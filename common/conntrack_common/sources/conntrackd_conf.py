@@ -161,7 +161,7 @@ def find_socket(configs: Iterable[str] = CONFIG_FILES, sockets: Iterable[str] = 
     usual = list(sockets)
     for socket in usual:
         try:
-            stat_file(socket)  # noqa: PTH116
+            stat_file(socket)
         except OSError:
             continue
         return socket
@@ -171,7 +171,7 @@ def find_socket(configs: Iterable[str] = CONFIG_FILES, sockets: Iterable[str] = 
 def read_config(path: str) -> SyncConfig:
     """Return a configuration; raises InvalidRequest (no such file, a broken one), NotPermitted."""
     try:
-        with open(path, encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+        with open(path, encoding="utf-8", errors="replace") as file:
             text = file.read(LONGEST_CONFIG)
     except PermissionError as error:
         raise NotPermitted(

@@ -30,7 +30,7 @@ def read_facts(socket: str, lock_file: str, proc: ProcRoot) -> DaemonFacts:
 
 def _exists(path: str, *, is_socket: bool = False) -> bool | None:
     try:
-        mode = stat_file(path).st_mode  # noqa: PTH116
+        mode = stat_file(path).st_mode
     except (FileNotFoundError, NotADirectoryError):
         return False
     except (OSError, ValueError):
@@ -41,7 +41,7 @@ def _exists(path: str, *, is_socket: bool = False) -> bool | None:
 def find_daemons(proc: ProcRoot) -> tuple[DaemonProcess, ...]:
     """Return the running conntrackd daemons, without their children and without its clients."""
     try:
-        names = [name for name in listdir(proc.path) if name.isdigit()]  # noqa: PTH208
+        names = [name for name in listdir(proc.path) if name.isdigit()]
     except OSError:
         return ()
     found: dict[int, tuple[int, DaemonProcess]] = {}

@@ -1,0 +1,113 @@
+"""What each command prints of saved systems, whole: output, errors and exit status.
+
+`make golden` renews the files; the difference is part of a review.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import processes
+from installation import command, entry_points, python_path
+
+DATA = Path(__file__).parent.parent / "data"
+PROC, GOLDEN = DATA / "proc", DATA / "golden"
+SITUATIONS = sorted(path.name for path in PROC.iterdir())
+ADAPTERS = ("check_conntrack", "conntrack-telegraf", "conntrack-prometheus")
+
+
+class Case(NamedTuple):
+    """One run: the command, the saved system, further options, and the file that holds it."""
+
+    program: str
+    situation: str
+    options: str = ""
+    name: str = ""
+
+    @property
+    def path(self) -> Path:
+        return GOLDEN / self.program / f"{self.name or self.situation}.txt"
+
+
+CASES = [
+    *(Case(program, situation) for program in ADAPTERS for situation in SITUATIONS),
+    *(Case("conntrack-stat", situation, "status") for situation in SITUATIONS),
+    *(
+        Case("conntrack-stat", situation, "counters", f"counters-{situation}")
+        for situation in ("ok", "extra-column", "retired", "no-stat-file")
+    ),
+    Case("conntrack-stat", "ok", "status --json", "json"),
+    Case("conntrack-stat", "no-conntrack", "status --json", "json-no-conntrack"),
+    Case("conntrack-stat", "ok", "metrics", "metrics"),
+    Case("conntrack-stat", "ok", "count", "count-of-a-copy"),
+    Case("conntrack-stat", "ok", "--help", "help"),
+    Case("check_conntrack", "ok", "-v", "verbose"),
+    Case("check_conntrack", "nearly-full", "-w 90 -c 95", "ok-below-its-own-thresholds"),
+    Case("check_conntrack", "nearly-full", "-w 50% -c 60%", "critical-above-its-own-thresholds"),
+    Case("check_conntrack", "nearly-full", "--check table.entries,100,200", "entries-too-many"),
+    Case("check_conntrack", "ok", "--check 'cpu.drop[cpu=1],0,'", "one-cpu"),
+    Case("check_conntrack", "ok", "--check cpu.new,0,", "a-retired-counter"),
+    Case("check_conntrack", "ok", "--check cpu.drops,0,1", "unknown-metric"),
+    Case("check_conntrack", "ok", "--check table.entries/s,1,2", "no-counter"),
+    Case("check_conntrack", "ok", "--check tcp.state,1,2", "no-table-in-a-copy"),
+    Case("check_conntrack", "ok", "-w 9:3", "wrong-range"),
+    Case("check_conntrack", "ok", "--nosuch", "unknown-option"),
+    Case("check_conntrack", "no-conntrack", "--no-conntrack ok", "no-conntrack-is-ok"),
+    Case("check_conntrack", "no-conntrack", "--no-conntrack critical", "no-conntrack-is-critical"),
+    Case("check_conntrack", "ok", "--help", "help"),
+    Case("conntrack-telegraf", "ok", "--metrics 'table.*'", "chosen"),
+    Case("conntrack-telegraf", "ok", "--metrics nosuch.*", "unknown-metric"),
+    Case("conntrack-telegraf", "no-stat-file", "--metrics cpu.*", "nothing-to-send"),
+    Case("conntrack-telegraf", "ok", "--help", "help"),
+    Case("conntrack-prometheus", "ok", "--metrics cpu.drop", "chosen"),
+    Case("conntrack-prometheus", "ok", "--output /nosuch/folder/x.prom", "unwritable"),
+    Case("conntrack-prometheus", "ok", "--help", "help"),
+]
+
+
+def run(case: Case) -> str:
+    root = str(PROC / case.situation)
+    words = [*command(case.program), "--proc-root", root, *shlex.split(case.options)]
+    done = processes.run(words, env={**python_path(), "COLUMNS": "100"})
+    text = f"$ {case.program} {case.options}\n[{done.returncode}]\n{done.stdout}"
+    text += f"--- standard error\n{done.stderr}" if done.stderr else ""
+    text = text.replace(root, "PROC")
+    return re.sub(r'("time": |"host": |on )("?[\w.-]+"?)(,|$)', r"\1-\3", text, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.program}-{case.path.stem}")
+def test_golden(case: Case, request: pytest.FixtureRequest) -> None:
+    got = run(case)
+    if request.config.getoption("--update-golden"):
+        case.path.parent.mkdir(parents=True, exist_ok=True)
+        case.path.write_text(got, "utf-8")
+    assert case.path.read_text("utf-8") == got
+
+
+def test_every_command_has_its_cases() -> None:
+    needed = {"ok", "full", "no-conntrack", "garbled-count", "limit-zero"}
+    for program in entry_points():
+        covered = {case.situation for case in CASES if case.program == program}
+        assert needed <= covered, program
+
+
+def test_no_golden_file_is_left_over() -> None:
+    assert {case.path for case in CASES} == set(GOLDEN.rglob("*.txt"))
+
+
+def test_each_saved_system_says_where_it_comes_from() -> None:
+    for situation in SITUATIONS:
+        assert (PROC / situation / "ORIGIN").read_text("utf-8").strip()
+
+
+def test_nothing_that_went_wrong_shows_a_traceback_or_a_number() -> None:
+    for case in CASES:
+        text = case.path.read_text("utf-8")
+        assert "Traceback" not in text
+        if case.situation in {"no-conntrack", "garbled-count"} and case.program in ADAPTERS[:2]:
+            assert not re.search(r"entries=\d", text)
