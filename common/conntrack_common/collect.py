@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Sequence
 from os import uname
 
 from conntrack_common.errors import ConntrackError, MalformedData, NotAvailable, NotPermitted
-from conntrack_common.metrics import Metric, samples
+from conntrack_common.metric import Metric
+from conntrack_common.metrics import samples
 from conntrack_common.model import CpuCounters, Reading, Sysctls, TableCounts
 from conntrack_common.sources.procfs import ProcRoot
 
@@ -16,8 +17,13 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from conntrack_common.filters import Filter
+    from conntrack_common.sync_model import SyncStatistics
 
     Part = TypeVar("Part")
+
+# All that conntrackd tells but expectations and its children.
+SYNC_REQUESTS = ("ct", "network", "cache", "runtime", "link", "queue")
+SYNC_TIMEOUT = 5.0  # seconds
 
 
 def collect_in(
@@ -48,6 +54,7 @@ def collect(
     proc, wanted = root or ProcRoot(), {metric.source for metric in metrics}
     sysctls = _attempt(lambda: read_sysctls(proc)) if "sysctls" in wanted else None
     counters = _attempt(lambda: read_counters(proc)) if "counters" in wanted else None
+    sync = _attempt(read_sync) if "sync" in wanted else None
     counts = None
     if "counts" in wanted or filter_ is not None:
         counts = _attempt(lambda: read_counts(proc, filter_))
@@ -55,13 +62,14 @@ def collect(
         sysctls = (
             sysctls._replace(entries=counts.total) if isinstance(counts, TableCounts) else counts
         )
-    parts = {"sysctls": sysctls, "counters": counters, "counts": counts}
+    parts = {"sysctls": sysctls, "counters": counters, "counts": counts, "sync": sync}
     return Reading(
         time=time.time(),
         host=uname().nodename,
         sysctls=None if isinstance(sysctls, ConntrackError) else sysctls,
         counters=None if isinstance(counters, ConntrackError) else counters,
         counts=None if isinstance(counts, ConntrackError) else counts,
+        sync=None if isinstance(sync, ConntrackError) else sync,
         failures={name: part for name, part in parts.items() if isinstance(part, ConntrackError)},
     )
 
@@ -136,3 +144,14 @@ def read_counts(proc: ProcRoot, filter_: Filter | None) -> TableCounts:
     from conntrack_common.breakdown import count_margins
 
     return count_margins(filter_)
+
+
+def read_sync() -> SyncStatistics:
+    """Return what conntrackd says by its socket, wherever its configuration has that.
+
+    Raises DaemonUnreachable, DaemonNotAnswering, NotPermitted, MalformedData.
+    """
+    from conntrack_common.sources.conntrackd import Socket, read_statistics
+    from conntrack_common.sources.conntrackd_conf import find_socket
+
+    return read_statistics(Socket(find_socket()), SYNC_REQUESTS, SYNC_TIMEOUT)

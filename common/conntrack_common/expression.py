@@ -7,7 +7,8 @@ from collections.abc import Mapping
 
 from conntrack_common.analysis.rates import sum_of_rates
 from conntrack_common.errors import InvalidRequest
-from conntrack_common.metrics import COUNTER, Metric, find, samples
+from conntrack_common.metric import COUNTER, Metric
+from conntrack_common.metrics import find, samples
 from conntrack_common.model import Reading, Sample, Value
 from conntrack_common.record import NamedTuple
 

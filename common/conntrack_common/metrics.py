@@ -5,34 +5,13 @@ To add a quantity, add one entry here and one test.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 
 from conntrack_common.analysis.usage import usage
 from conntrack_common.errors import InvalidRequest
+from conntrack_common.metric import COUNTER, GAUGE, STATE, Metric, Values
 from conntrack_common.model import Absent, Reading, Sample, Sysctls, Value
-from conntrack_common.record import NamedTuple
-
-GAUGE, COUNTER, STATE = "gauge", "counter", "state"
-# The value of each combination of label values; none at all means that the metric is absent.
-Values = Mapping[tuple[str, ...], Value]
-
-
-class Metric(NamedTuple):
-    """One quantity: what it is called, what it means and how it is taken from a reading.
-
-    `source` names the part of a Reading that it needs; `bits` is the width at which a counter
-    wraps; `absent_when` says why a kernel that was read may not have it.
-    """
-
-    id: str
-    kind: str
-    unit: str
-    help: str
-    source: str
-    take: Callable[[Reading], Values]
-    labels: tuple[str, ...] = ()
-    bits: int = 0
-    absent_when: str = "this kernel does not tell it"
+from conntrack_common.sync_metrics import SYNC
 
 
 def _sysctl(field: str) -> Callable[[Reading], Values]:
@@ -77,7 +56,8 @@ def _take_approximate(reading: Reading) -> Values:
 
 
 def _take_up(reading: Reading) -> Values:
-    parts = {"sysctls": reading.sysctls, "counters": reading.counters, "counts": reading.counts}
+    names = ("sysctls", "counters", "counts", "sync")
+    parts = {name: getattr(reading, name) for name in names}
     up: dict[tuple[str, ...], Value] = {
         (part,): 1 for part, found in parts.items() if found is not None
     }
@@ -202,6 +182,7 @@ CATALOGUE: tuple[Metric, ...] = (
     _events("update", "events", "Changes of entries since the counting began."),
     _events("destroy", "events", "Entries that ended since the counting began."),
     _events("lost", "overruns", "How often the kernel dropped events: the counts are too low."),
+    *SYNC,
     Metric(
         "source.up",
         STATE,

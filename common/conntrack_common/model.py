@@ -12,6 +12,10 @@ from conntrack_common.record import NamedTuple
 
 Value = float  # or int, which PEP 484 counts as one
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from conntrack_common.sync_model import SyncStatistics
+
 
 class Sysctls(NamedTuple):
     """Size and settings of the table (net.netfilter.nf_conntrack_*); None where there is none.
@@ -68,6 +72,8 @@ class Reading(NamedTuple):
     counters: tuple[CpuCounters, ...] | None = None
     counts: TableCounts | None = None
     events: EventCounts | None = None
+    sync: SyncStatistics | None = None
+    peer: SyncStatistics | None = None
     failures: Mapping[str, ConntrackError] = {}
 
 

@@ -7,7 +7,8 @@ Names are those of the printed statistics (conntrack-tools src/cache.c, run.c, s
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+
+from conntrack_common.record import NamedTuple
 
 
 class Cache(NamedTuple):

@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 from conntrack_common.collect import collect_in, require
 from conntrack_common.errors import ConntrackError, InvalidRequest
-from conntrack_common.metrics import BY_ID, CHEAP, COUNTER, Metric, samples, select, shown
+from conntrack_common.metric import COUNTER, Metric
+from conntrack_common.metrics import BY_ID, CHEAP, samples, select, shown
 from conntrack_common.model import Sample
 from conntrack_common.sources.procfs import ProcRoot
 

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 
 from conntrack_common import __version__
 from conntrack_common.errors import ConntrackError, InvalidRequest
-from conntrack_common.metrics import CHEAP, Metric, select
+from conntrack_common.metric import Metric
+from conntrack_common.metrics import CHEAP, select
 from conntrack_common.sources.procfs import ProcRoot
 
 TYPE_CHECKING = False

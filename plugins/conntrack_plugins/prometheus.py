@@ -10,7 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from conntrack_common.collect import collect_in, require
 from conntrack_common.errors import InvalidRequest
-from conntrack_common.metrics import BY_ID, COUNTER, Metric, samples
+from conntrack_common.metric import COUNTER, Metric
+from conntrack_common.metrics import BY_ID, samples
 from conntrack_common.model import Sample
 from conntrack_common.record import NamedTuple
 from conntrack_plugins import command

@@ -8,7 +8,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 
-from conntrack_common.metrics import CATALOGUE, Metric
+from conntrack_common.metric import Metric
+from conntrack_common.metrics import CATALOGUE
 from conntrack_common.model import Sample
 from conntrack_plugins import collectd, prometheus, telegraf
 

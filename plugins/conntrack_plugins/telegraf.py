@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from conntrack_common.collect import collect_in, require
 from conntrack_common.errors import ConntrackError
-from conntrack_common.metrics import BY_ID, Metric, samples, select, shown
+from conntrack_common.metric import Metric
+from conntrack_common.metrics import BY_ID, samples, select, shown
 from conntrack_common.model import Sample, Value
 from conntrack_common.record import NamedTuple
 from conntrack_plugins import command
@@ -43,12 +44,16 @@ ESCAPES = str.maketrans({",": r"\,", "=": r"\=", " ": r"\ ", "\n": r"\n", "\t": 
 def name(metric: Metric) -> tuple[str, str]:
     """Return a metric's measurement and field.
 
-    By rule: the measurement is `conntrack`, with the id's group behind it unless that is `table`;
-    the field is the rest. A name that is also a label (tcp.state) goes into the measurement,
-    because a tag and a field of one name can't be told apart in queries.
+    By rule: the measurement is `conntrack`, with the id's group behind it unless that is `table`
+    (`sync` is conntrackd, with the section behind it); the field is the rest. A name that is also
+    a label (tcp.state) goes into the measurement, because a tag and a field of one name can't be
+    told apart in queries.
     """
     group, _, field = metric.id.partition(".")
     parts = ["conntrack"] + ([] if group == "table" else [group])
+    if group == "sync":
+        section, _, field = field.partition(".")
+        parts = ["conntrackd", section]
     if field in metric.labels:
         parts.append(field)
         field = metric.unit

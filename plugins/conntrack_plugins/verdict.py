@@ -14,7 +14,7 @@ from nagiosplugin.runtime import Runtime
 from conntrack_common import expression as expressions
 from conntrack_common.errors import InvalidRequest
 from conntrack_common.expression import Expression
-from conntrack_common.metrics import COUNTER
+from conntrack_common.metric import COUNTER
 from conntrack_common.record import NamedTuple
 
 STATES = {

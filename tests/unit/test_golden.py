@@ -45,7 +45,6 @@ CASES = [
     Case("conntrack-stat", "no-conntrack", "status --json", "json-no-conntrack"),
     Case("conntrack-stat", "ok", "metrics", "metrics"),
     Case("conntrack-stat", "ok", "count", "count-of-a-copy"),
-    Case("conntrack-stat", "ok", "--help", "help"),
     Case("check_conntrack", "ok", "-v", "verbose"),
     Case("check_conntrack", "nearly-full", "-w 90 -c 95", "ok-below-its-own-thresholds"),
     Case("check_conntrack", "nearly-full", "-w 50% -c 60%", "critical-above-its-own-thresholds"),
@@ -59,14 +58,11 @@ CASES = [
     Case("check_conntrack", "ok", "--nosuch", "unknown-option"),
     Case("check_conntrack", "no-conntrack", "--no-conntrack ok", "no-conntrack-is-ok"),
     Case("check_conntrack", "no-conntrack", "--no-conntrack critical", "no-conntrack-is-critical"),
-    Case("check_conntrack", "ok", "--help", "help"),
     Case("conntrack-telegraf", "ok", "--metrics 'table.*'", "chosen"),
     Case("conntrack-telegraf", "ok", "--metrics nosuch.*", "unknown-metric"),
     Case("conntrack-telegraf", "no-stat-file", "--metrics cpu.*", "nothing-to-send"),
-    Case("conntrack-telegraf", "ok", "--help", "help"),
     Case("conntrack-prometheus", "ok", "--metrics cpu.drop", "chosen"),
     Case("conntrack-prometheus", "ok", "--output /nosuch/folder/x.prom", "unwritable"),
-    Case("conntrack-prometheus", "ok", "--help", "help"),
 ]
 
 

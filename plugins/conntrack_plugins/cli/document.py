@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from conntrack_common.metrics import BY_ID, Metric, absences, samples
+from conntrack_common.metric import Metric
+from conntrack_common.metrics import BY_ID, absences, samples
 from conntrack_common.model import Reading
 
 SCHEMA = 1

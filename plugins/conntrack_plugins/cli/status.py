@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 
 from conntrack_common.collect import collect_in, require
 from conntrack_common.expression import Expression, series
-from conntrack_common.metrics import CATALOGUE, Metric, find, select, shown
+from conntrack_common.metric import Metric
+from conntrack_common.metrics import CATALOGUE, find, select, shown
 from conntrack_common.model import Reading, Sysctls
 from conntrack_plugins import command
 from conntrack_plugins.cli.document import SCHEMA, document

@@ -1,0 +1,30 @@
+"""What a metric is; the catalogue (metrics.py) holds them all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from conntrack_common.model import Reading, Value
+from conntrack_common.record import NamedTuple
+
+GAUGE, COUNTER, STATE = "gauge", "counter", "state"
+# The value of each combination of label values; none at all means that the metric is absent.
+Values = Mapping[tuple[str, ...], Value]
+
+
+class Metric(NamedTuple):
+    """One quantity: what it is called, what it means and how it is taken from a reading.
+
+    `source` names the part of a Reading that it needs; `bits` is the width at which a counter
+    wraps; `absent_when` says why a kernel that was read may not have it.
+    """
+
+    id: str
+    kind: str
+    unit: str
+    help: str
+    source: str
+    take: Callable[[Reading], Values]
+    labels: tuple[str, ...] = ()
+    bits: int = 0
+    absent_when: str = "this kernel does not tell it"

@@ -1,0 +1,157 @@
+"""The catalogue's part for conntrackd: every statistic that it prints, once.
+
+Counters start at 0 with the daemon. Their widths: conntrack-tools src/cache.c, run.c, queue.c.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from conntrack_common.analysis.replication import missing_share
+from conntrack_common.metric import COUNTER, GAUGE, STATE, Metric, Values
+from conntrack_common.model import Reading
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+UNSUPPORTED = "conntrackd does not tell it in the mode it runs in"
+NO_PEER = "the other node's statistics are needed: give --peer-file or --peer-command"
+
+
+def _of_each(part: str, key: str, field: str) -> Callable[[Reading], Values]:
+    """Return what takes a field of each cache, link or queue."""
+
+    def take(reading: Reading) -> Values:
+        rows: tuple[Any, ...] = getattr(reading.sync, part)
+        if part == "caches":  # expectations have caches of the same names
+            rows = tuple(row for row in rows if row.kind == "ct")
+        found = {(getattr(row, key),): getattr(row, field) for row in rows}
+        return {labels: value for labels, value in found.items() if value is not None}
+
+    return take
+
+
+def _of(part: str, field: str) -> Callable[[Reading], Values]:
+    def take(reading: Reading) -> Values:
+        value = getattr(getattr(reading.sync, part), field, None)
+        return {} if value is None else {(): value}
+
+    return take
+
+
+def _link_up(reading: Reading) -> Values:
+    links = reading.sync.links if reading.sync else ()
+    return {(link.device,): int(link.status == "RUNNING") for link in links if link.status}
+
+
+def _missing(reading: Reading) -> Values:
+    share = missing_share(reading.sync, reading.peer) if reading.sync and reading.peer else None
+    return {} if share is None else {(): share}
+
+
+def _metrics(
+    group: str, part: str, label: tuple[str, str] | None, rows: tuple[tuple[Any, ...], ...]
+) -> Iterator[Metric]:
+    """Yield the metrics of one section: name, unit, width (0 is a gauge), help, field."""
+    for name, unit, bits, text, *field in rows:
+        where = field[0] if field else name
+        yield Metric(
+            f"sync.{group}.{name}",
+            COUNTER if bits else GAUGE,
+            unit,
+            text,
+            "sync",
+            _of_each(part, label[1], where) if label else _of(part, where),
+            (label[0],) if label else (),
+            bits,
+            UNSUPPORTED,
+        )
+
+
+CACHE = (
+    ("active", "entries", 0, "Entries in a cache of conntrackd."),
+    ("objects", "entries", 0, "Entries in a cache, with dead ones kept for retransmission."),
+    ("created", "entries", 32, "Entries put into a cache, or injected into the kernel."),
+    ("created_failed", "entries", 32, "Entries that could not be put into a cache."),
+    ("created_no_memory", "entries", 32, "Entries refused for want of memory."),
+    ("created_no_space", "entries", 32, "Entries refused because HashLimit was reached."),
+    ("updated", "entries", 32, "Changes in a cache."),
+    ("updated_failed", "entries", 32, "Changes that failed."),
+    ("destroyed", "entries", 32, "Entries taken from a cache."),
+    ("destroyed_failed", "entries", 32, "Entries that could not be taken from a cache."),
+)
+LINK = (
+    ("bytes_sent", "bytes", 64, "Bytes sent over a dedicated link."),
+    ("bytes_received", "bytes", 64, "Bytes received over a dedicated link."),
+    ("packets_sent", "packets", 64, "Packets sent over a dedicated link."),
+    ("packets_received", "packets", 64, "Packets received over a dedicated link."),
+    ("errors_sent", "packets", 64, "Packets that could not be sent over a dedicated link."),
+    ("errors_received", "packets", 64, "Packets that could not be received."),
+)
+MESSAGES = (
+    ("malformed", "messages", 64, "Messages from the other node that made no sense."),
+    ("lost", "gaps", 64, "Grows with gaps in the messages from the other node; no exact number."),
+)
+NETWORK = (
+    ("before", "messages", 64, "Messages that came twice or out of order."),
+    ("wrong_version", "messages", 32, "Messages of another protocol version."),
+    ("malformed_header", "messages", 32, "Messages whose header made no sense."),
+    ("malformed_payload", "messages", 32, "Messages whose content made no sense."),
+    ("bad_type", "messages", 32, "Messages of an unknown type."),
+    ("truncated", "messages", 32, "Messages that were cut short."),
+    ("bad_size", "messages", 32, "Messages of a wrong size."),
+)
+RUNTIME = (
+    ("uptime", "seconds", 0, "Time since conntrackd started, in whole minutes."),
+    ("events_received", "events", 64, "Events that the kernel told conntrackd."),
+    ("events_filtered", "events", 64, "Events that its filter passed over."),
+    ("netlink_overrun", "overruns", 32, "How often the kernel had to drop events."),
+    ("catch_event_failed", "errors", 32, "Failures to read events, overruns among them."),
+    ("buffer_size", "bytes", 0, "Room for the kernel's events; it grows with overruns."),
+    ("resync_kernel_table", "resyncs", 32, "How often it read the kernel's table anew."),
+    ("flush_kernel_table", "flushes", 32, "How often it emptied the kernel's table."),
+    ("child_failed", "processes", 32, "Child processes that failed."),
+    ("select_failed", "errors", 32, "Failures of select."),
+    ("wait_failed", "errors", 32, "Failures of wait."),
+    ("local_read_failed", "clients", 32, "Clients that connected and asked nothing."),
+)
+QUEUE = (
+    ("length", "nodes", 0, "Elements in a queue."),
+    ("maximum", "nodes", 0, "Most elements that a queue may hold."),
+    ("no_space", "errors", 32, "Elements that a full queue refused."),
+)
+TRAFFIC = (
+    ("bytes", "bytes", 64, "Bytes of the connections that ended (needs accounting)."),
+    ("packets", "packets", 64, "Packets of the connections that ended (needs accounting)."),
+)
+
+SYNC: tuple[Metric, ...] = (
+    *_metrics("cache", "caches", ("cache", "name"), CACHE),
+    Metric(
+        "sync.link.up",
+        STATE,
+        "state",
+        "1 if a dedicated link is running, 0 if it is down or has no carrier.",
+        "sync",
+        _link_up,
+        ("link",),
+        0,
+        UNSUPPORTED,
+    ),
+    *_metrics("link", "links", ("link", "device"), LINK),
+    *_metrics("messages", "tracking", None, MESSAGES),
+    *_metrics("network", "network", None, NETWORK),
+    *_metrics("queue", "queues", ("queue", "name"), QUEUE),
+    *_metrics("runtime", "runtime", None, RUNTIME),
+    *_metrics("traffic", "traffic", None, TRAFFIC),
+    Metric(
+        "sync.peer.missing",
+        GAUGE,
+        "ratio",
+        "Share of this node's connections that the other node's external cache lacks.",
+        "sync",
+        _missing,
+        absent_when=NO_PEER,
+    ),
+)
