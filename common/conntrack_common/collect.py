@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from conntrack_common.filters import Filter
+    from conntrack_common.sources.conntrackd import Way
     from conntrack_common.sync_model import SyncStatistics
 
     Part = TypeVar("Part")
@@ -146,12 +147,26 @@ def read_counts(proc: ProcRoot, filter_: Filter | None) -> TableCounts:
     return count_margins(filter_)
 
 
-def read_sync() -> SyncStatistics:
-    """Return what conntrackd says by its socket, wherever its configuration has that.
+def collect_sync(way: Way, peer: Way | None, timeout: float) -> Reading:
+    """Read what conntrackd says, and the other node's if there is a way to it; raises nothing."""
+    own = _attempt(lambda: read_sync(way, timeout))
+    other = None if peer is None else _attempt(lambda: read_sync(peer, timeout))
+    parts = {"sync": own, "peer": other}
+    return Reading(
+        time=time.time(),
+        host=uname().nodename,
+        sync=None if isinstance(own, ConntrackError) else own,
+        peer=None if isinstance(other, ConntrackError) else other,
+        failures={name: part for name, part in parts.items() if isinstance(part, ConntrackError)},
+    )
+
+
+def read_sync(way: Way | None = None, timeout: float = SYNC_TIMEOUT) -> SyncStatistics:
+    """Return what conntrackd says, by its socket if no other way is given.
 
     Raises DaemonUnreachable, DaemonNotAnswering, NotPermitted, MalformedData.
     """
     from conntrack_common.sources.conntrackd import Socket, read_statistics
     from conntrack_common.sources.conntrackd_conf import find_socket
 
-    return read_statistics(Socket(find_socket()), SYNC_REQUESTS, SYNC_TIMEOUT)
+    return read_statistics(way or Socket(find_socket()), SYNC_REQUESTS, timeout)

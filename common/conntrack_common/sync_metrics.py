@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from conntrack_common.analysis.replication import missing_share
+from conntrack_common.analysis.usage import usage
 from conntrack_common.metric import COUNTER, GAUGE, STATE, Metric, Values
 from conntrack_common.model import Reading
 
@@ -15,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+NO_LIMIT = 2**31 - 1  # txqueue's maximum
 UNSUPPORTED = "conntrackd does not tell it in the mode it runs in"
 NO_PEER = "the other node's statistics are needed: give --peer-file or --peer-command"
 
@@ -43,6 +45,22 @@ def _of(part: str, field: str) -> Callable[[Reading], Values]:
 def _link_up(reading: Reading) -> Values:
     links = reading.sync.links if reading.sync else ()
     return {(link.device,): int(link.status == "RUNNING") for link in links if link.status}
+
+
+def _links_running(reading: Reading) -> Values:
+    up = _link_up(reading)
+    return {(): sum(up.values())} if up else {}
+
+
+def _queue_usage(reading: Reading) -> Values:
+    rows = reading.sync.queues if reading.sync else ()
+    shares = {(row.name,): usage(row.length, row.maximum) for row in rows}
+    unlimited = {(row.name,) for row in rows if row.maximum == NO_LIMIT}
+    return {
+        labels: share
+        for labels, share in shares.items()
+        if share is not None and labels not in unlimited
+    }
 
 
 def _missing(reading: Reading) -> Values:
@@ -139,10 +157,30 @@ SYNC: tuple[Metric, ...] = (
         0,
         UNSUPPORTED,
     ),
+    Metric(
+        "sync.link.running",
+        GAUGE,
+        "links",
+        "How many dedicated links are running; without one, nothing is replicated.",
+        "sync",
+        _links_running,
+        absent_when=UNSUPPORTED,
+    ),
     *_metrics("link", "links", ("link", "device"), LINK),
     *_metrics("messages", "tracking", None, MESSAGES),
     *_metrics("network", "network", None, NETWORK),
     *_metrics("queue", "queues", ("queue", "name"), QUEUE),
+    Metric(
+        "sync.queue.usage",
+        GAUGE,
+        "ratio",
+        "Elements in a queue as a share of the most that it may hold.",
+        "sync",
+        _queue_usage,
+        ("queue",),
+        0,
+        UNSUPPORTED,
+    ),
     *_metrics("runtime", "runtime", None, RUNTIME),
     *_metrics("traffic", "traffic", None, TRAFFIC),
     Metric(
@@ -150,7 +188,7 @@ SYNC: tuple[Metric, ...] = (
         GAUGE,
         "ratio",
         "Share of this node's connections that the other node's external cache lacks.",
-        "sync",
+        "peer",
         _missing,
         absent_when=NO_PEER,
     ),

@@ -145,6 +145,21 @@ def add_netns(to: argparse.ArgumentParser) -> None:
     )
 
 
+def add_check(to: argparse.ArgumentParser) -> None:
+    """Add the options that all Nagios checks share."""
+    to.add_argument(
+        "--check",
+        metavar="METRIC,WARN,CRIT",
+        action="append",
+        help="put ranges on a metric, or on its growth per second as METRIC/s (repeatable)",
+    )
+    to.add_argument("--state-file", metavar="FILE", help="remember counters for METRIC/s here")
+    to.add_argument(
+        "-t", "--timeout", metavar="SECONDS", type=int, help="give up (UNKNOWN) after this (10)"
+    )
+    to.add_argument("-v", "--verbose", action="count", help="a line for each value, too")
+
+
 def options(
     kind: type[Options],
     make_parser: Callable[[], argparse.ArgumentParser],

@@ -26,11 +26,17 @@ STATES = {
 
 
 class Rule(NamedTuple):
-    """What is measured, and the Nagios ranges in which it is good."""
+    """What is measured, and the Nagios ranges in which it is good.
+
+    `absent` is the state where its source could be read but has no such value; a `quiet` rule is
+    told in the first line only if it is broken.
+    """
 
     expression: Expression
     warning: nagiosplugin.Range
     critical: nagiosplugin.Range
+    absent: str = "unknown"
+    quiet: bool = False
 
 
 class Finding(NamedTuple):

@@ -1,0 +1,88 @@
+"""How the command line says where conntrackd is, for check_conntrackd and conntrack-stat sync."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+
+from conntrack_common.errors import ConntrackError, DaemonUnreachable
+from conntrack_common.sources.procfs import ProcRoot
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+
+    from conntrack_common.sources.conntrackd import Way
+    from conntrack_common.sync_model import SyncConfig
+
+COMMAND = "conntrackd"
+
+
+def add_ways(to: argparse.ArgumentParser) -> None:
+    """Add the options that say how conntrackd is asked."""
+    to.add_argument("--socket", metavar="PATH", help="its UNIX socket (default: as configured)")
+    to.add_argument("--config", metavar="FILE", help="its configuration, where the socket stands")
+    to.add_argument(
+        "--command",
+        metavar="WORDS",
+        nargs="?",
+        const=COMMAND,
+        help="ask by 'conntrackd -s', as --command 'sudo -n /usr/sbin/conntrackd'",
+    )
+    to.add_argument("--file", metavar="FILE", help="a saved report; - is standard input")
+    to.add_argument("--peer-file", metavar="FILE", help="the other node's saved report")
+    to.add_argument("--peer-socket", metavar="PATH", help="the other node's socket")
+    to.add_argument(
+        "--peer-command", metavar="WORDS", help="as 'ssh other sudo -n /usr/sbin/conntrackd'"
+    )
+
+
+def way(file: str, command: str, socket: str, config: str) -> Way:
+    """Return the way to ask that the options mean; raises InvalidRequest."""
+    from conntrack_common.sources.conntrackd import Command, SavedReport, Socket
+    from conntrack_common.sources.conntrackd_conf import find_socket, read_config
+
+    if file:
+        return SavedReport(file)
+    if command:
+        return Command(shlex.split(command), config or None)
+    if socket:
+        return Socket(socket)
+    if config:
+        read_config(config)  # a broken or missing one is told, not passed over
+        return Socket(find_socket([config]))
+    return Socket(find_socket())
+
+
+def peer_way(file: str, command: str, socket: str) -> Way | None:
+    """Return the way to the other node that the options mean, or None; raises InvalidRequest."""
+    return way(file, command, socket, "") if file or command or socket else None
+
+
+def configuration(config: str) -> SyncConfig | None:
+    """Return conntrackd's configuration, or None where it can't be read."""
+    from conntrack_common.sources.conntrackd_conf import CONFIG_FILES, read_config
+
+    for path in [config] if config else CONFIG_FILES:
+        with contextlib.suppress(ConntrackError):
+            return read_config(path)
+    return None
+
+
+def explain(failure: ConntrackError, asked: Way, config: str, proc: ProcRoot) -> str:
+    """Return why conntrackd gave no statistics, with what the host shows of it."""
+    from conntrack_common.sources.conntrackd import Socket
+    from conntrack_common.sources.conntrackd_process import read_facts
+
+    if not isinstance(failure, DaemonUnreachable) or not isinstance(asked, Socket):
+        return str(failure)
+    found = configuration(config)
+    lock = found.lock_file if found else "/var/lock/conntrackd.lock"
+    facts = read_facts(asked.path, lock, proc)
+    notes = [str(failure)]
+    if facts.processes:
+        pids = ", ".join(str(process.pid) for process in facts.processes)
+        notes.append(f"a conntrackd runs (process {pids}), but not on this socket")
+    elif facts.lock_exists:
+        notes.append(f"its lock file {lock} is stale and would keep it from starting: remove it")
+    return "; ".join(notes)

@@ -1,0 +1,114 @@
+"""From rules and readings to findings: values, rates since the last run, and what is absent."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from conntrack_common import expression as expressions
+from conntrack_common.errors import ConntrackError, InvalidRequest
+from conntrack_common.expression import Series
+from conntrack_common.metrics import absences, shown
+from conntrack_common.model import Reading
+from conntrack_common.sources.procfs import ProcRoot
+from conntrack_plugins.verdict import Finding, Rule
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from conntrack_plugins.memory import Earlier
+
+FIRST_RUN = "no earlier run to compare with; the rate is known from the next run on"
+RESET = "the counter was reset since the last run; the rate is known from the next run on"
+
+
+def findings(
+    wanted: Sequence[Rule],
+    readings: Sequence[Reading],
+    remember: Callable[[Mapping[str, int]], Earlier | None],
+    absent_state: Callable[[ConntrackError], str],
+) -> Iterator[Finding]:
+    """Yield what was found for each rule in each reading.
+
+    `remember` takes the counters whose growth is asked for and returns those of an earlier run;
+    `absent_state` tells the state of a failure to read.
+    """
+    earlier: Earlier | None = None
+    trouble = ""
+    if any(rule.expression.per_second for rule in wanted):
+        try:
+            earlier = remember(_counters(wanted, readings))
+        except InvalidRequest as error:
+            trouble = str(error)
+    for reading, rule in itertools.product(readings, wanted):
+        found = expressions.series(rule.expression, reading)
+        if not found:
+            yield _absence(rule, reading, absent_state)
+        for series in found:
+            if not rule.expression.per_second:
+                yield _value(rule, series, reading)
+            elif trouble:
+                yield Finding(rule, series.labels, detail=trouble)
+            else:
+                yield _rate(rule, series, earlier)
+
+
+def _counters(wanted: Sequence[Rule], readings: Sequence[Reading]) -> Mapping[str, int]:
+    return {
+        name: int(value)
+        for reading, rule in itertools.product(readings, wanted)
+        if rule.expression.per_second
+        for series in expressions.series(rule.expression, reading)
+        for name, value in series.members.items()
+    }
+
+
+def _value(rule: Rule, series: Series, reading: Reading) -> Finding:
+    metric = rule.expression.metric
+    value = shown(metric, series.total)
+    table = reading.sysctls
+    if metric.id == "table.usage" and table:
+        detail = f"{table.entries} of {table.limit} entries"
+        return Finding(rule, series.labels, value, maximum=100, detail=detail)
+    if metric.id == "table.entries" and table:
+        maximum = table.limit or None
+        return Finding(rule, series.labels, value, maximum=maximum, quiet=rule.quiet)
+    return Finding(rule, series.labels, value, quiet=rule.quiet)
+
+
+def _rate(rule: Rule, series: Series, earlier: Earlier | None) -> Finding:
+    if earlier is None:
+        return Finding(rule, series.labels, detail=FIRST_RUN, state="ok", quiet=rule.quiet)
+    rate = expressions.rate(rule.expression.metric, series, earlier.counters, earlier.seconds)
+    if rate is None:
+        return Finding(rule, series.labels, detail=RESET, state="ok", quiet=rule.quiet)
+    detail = f"over {earlier.seconds:.0f} s"
+    return Finding(rule, series.labels, rate, detail=detail, quiet=rule.quiet)
+
+
+def _absence(
+    rule: Rule, reading: Reading, absent_state: Callable[[ConntrackError], str]
+) -> Finding:
+    metric = rule.expression.metric
+    failure: ConntrackError | None = reading.failures.get(metric.source)
+    state = rule.absent if failure is None else absent_state(failure)
+    reasons = [absent.reason for absent in absences(reading, [metric])]
+    detail = reasons[0] if reasons else "no sample has these labels now"
+    return Finding(rule, detail=detail, state=state, quiet=rule.quiet)
+
+
+def remember(
+    check: str, state_file: str, root: ProcRoot, subject: str
+) -> Callable[[Mapping[str, int]], Earlier | None]:
+    """Return what exchanges the counters of this run for those of the last one.
+
+    `subject` (the options) tells services apart that run at other times.
+    """
+
+    def exchange(counters: Mapping[str, int]) -> Earlier | None:
+        from conntrack_plugins import memory
+
+        identity = root.identity()
+        path = state_file or memory.default_path(check, f"{identity} {subject}")
+        return memory.exchange(path, identity, counters)
+
+    return exchange
