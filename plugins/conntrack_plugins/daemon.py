@@ -18,23 +18,30 @@ if TYPE_CHECKING:
 COMMAND = "conntrackd"
 
 
+WAYS = (
+    ("--socket", "PATH", "its UNIX socket (default: as configured)"),
+    ("--config", "FILE", "its configuration, where the socket stands"),
+    ("--file", "FILE", "a saved report; - is standard input"),
+    ("--peer-file", "FILE", "the other node's saved report"),
+    ("--peer-socket", "PATH", "the other node's socket"),
+    ("--peer-command", "WORDS", "as 'ssh other sudo -n /usr/sbin/conntrackd'"),
+)
+
+
 def add_ways(to: argparse.ArgumentParser) -> None:
-    """Add the options that say how conntrackd is asked."""
-    to.add_argument("--socket", metavar="PATH", help="its UNIX socket (default: as configured)")
-    to.add_argument("--config", metavar="FILE", help="its configuration, where the socket stands")
+    """Add the options that say how conntrackd is asked; they have no defaults."""
+    import argparse
+
     to.add_argument(
         "--command",
         metavar="WORDS",
         nargs="?",
         const=COMMAND,
+        default=argparse.SUPPRESS,
         help="ask by 'conntrackd -s', as --command 'sudo -n /usr/sbin/conntrackd'",
     )
-    to.add_argument("--file", metavar="FILE", help="a saved report; - is standard input")
-    to.add_argument("--peer-file", metavar="FILE", help="the other node's saved report")
-    to.add_argument("--peer-socket", metavar="PATH", help="the other node's socket")
-    to.add_argument(
-        "--peer-command", metavar="WORDS", help="as 'ssh other sudo -n /usr/sbin/conntrackd'"
-    )
+    for flag, metavar, text in WAYS:
+        to.add_argument(flag, metavar=metavar, default=argparse.SUPPRESS, help=text)
 
 
 def way(file: str, command: str, socket: str, config: str) -> Way:

@@ -32,9 +32,9 @@ EXAMPLES = """\
   ssh firewall2 sudo conntrackd -s | check_conntrackd --file -
 
 Without options: CRITICAL if the daemon does not run or answer, if no dedicated link runs, if the
-cache is full (HashLimit), or if messages, resends or queue errors are lost at a rate; WARNING for
+cache is full (HashLimit), or if messages or queue elements are lost at a rate; WARNING for
 one link that is down, overruns, failed insertions, or a restart within five minutes. An empty
-internal cache is fine: a backup has one. --check KEY,WARN,CRIT replaces the rule of the same KEY.
+internal cache is fine: a backup has one. --check replaces the rule of the same metric.
 """
 # What is judged without options: expression, warning, critical, told also if it is good.
 RULES = (
@@ -83,13 +83,18 @@ def parser() -> argparse.ArgumentParser:
 def rules(options: Options) -> list[Rule]:
     """Return what is judged; raises InvalidRequest."""
     own = [parse_rule(text) for text in options.check]
-    replaced = {rule.expression for rule in own}
+    replaced = {(rule.expression.metric.id, rule.expression.per_second) for rule in own}
     peer = options.peer_file or options.peer_socket or options.peer_command
     usual = [
         Rule(parse(text), parse_range(warning), parse_range(critical), "ok", not told)
         for text, warning, critical, told in (*RULES, *([PEER_RULE] if peer else []))
     ]
-    return [rule for rule in usual if rule.expression not in replaced] + own
+    kept = [
+        rule
+        for rule in usual
+        if (rule.expression.metric.id, rule.expression.per_second) not in replaced
+    ]
+    return kept + own
 
 
 def findings(options: Options, wanted: Sequence[Rule], root: ProcRoot) -> Iterator[Finding]:

@@ -16,7 +16,8 @@ import processes
 from installation import command, entry_points, python_path
 
 DATA = Path(__file__).parent.parent / "data"
-PROC, GOLDEN = DATA / "proc", DATA / "golden"
+PROC, GOLDEN, SYNC = DATA / "proc", DATA / "golden", DATA / "conntrackd"
+SET_UPS = sorted(path.name for path in SYNC.iterdir() if path.is_dir())
 SITUATIONS = sorted(path.name for path in PROC.iterdir())
 ADAPTERS = ("check_conntrack", "conntrack-telegraf", "conntrack-prometheus")
 
@@ -45,6 +46,27 @@ CASES = [
     Case("conntrack-stat", "no-conntrack", "status --json", "json-no-conntrack"),
     Case("conntrack-stat", "ok", "metrics", "metrics"),
     Case("conntrack-stat", "ok", "count", "count-of-a-copy"),
+    *(Case("check_conntrackd", "ok", f"-v --file SYNC/{name}/s-all.txt", name) for name in SET_UPS),
+    *(
+        Case("conntrack-stat", "ok", f"sync --file SYNC/{name}/s-all.txt", f"sync-{name}")
+        for name in SET_UPS
+    ),
+    Case(
+        "check_conntrackd",
+        "ok",
+        "--file SYNC/ftfw/s-all.txt --peer-file SYNC/ftfw/s.backup.txt",
+        "with-its-peer",
+    ),
+    Case("check_conntrackd", "ok", "--file SYNC/nosuch.txt", "no-report"),
+    Case("check_conntrackd", "ok", "--socket /nosuch/socket", "not-running"),
+    Case("check_conntrackd", "ok", "--check sync.nosuch,1,2", "unknown-metric"),
+    Case(
+        "check_conntrackd",
+        "ok",
+        "--file SYNC/ftfw/s-all.txt --check sync.runtime.uptime,, "
+        "--check 'sync.cache.active[cache=internal],20,30'",
+        "own-rules",
+    ),
     Case("check_conntrack", "ok", "-v", "verbose"),
     Case("check_conntrack", "nearly-full", "-w 90 -c 95", "ok-below-its-own-thresholds"),
     Case("check_conntrack", "nearly-full", "-w 50% -c 60%", "critical-above-its-own-thresholds"),
@@ -66,19 +88,21 @@ CASES = [
 ]
 
 
-def run(case: Case) -> str:
+def run(case: Case, folder: Path) -> str:
     root = str(PROC / case.situation)
-    words = [*command(case.program), "--proc-root", root, *shlex.split(case.options)]
+    options = shlex.split(case.options.replace("SYNC", str(SYNC)))
+    state = ["--state-file", str(folder / "state")] * (case.program == "check_conntrackd")
+    words = [*command(case.program), "--proc-root", root, *state, *options]
     done = processes.run(words, env={**python_path(), "COLUMNS": "100"})
     text = f"$ {case.program} {case.options}\n[{done.returncode}]\n{done.stdout}"
     text += f"--- standard error\n{done.stderr}" if done.stderr else ""
-    text = text.replace(root, "PROC")
+    text = text.replace(root, "PROC").replace(str(SYNC), "SYNC")
     return re.sub(r'("time": |"host": |on )("?[\w.-]+"?)(,|$)', r"\1-\3", text, flags=re.MULTILINE)
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.program}-{case.path.stem}")
-def test_golden(case: Case, request: pytest.FixtureRequest) -> None:
-    got = run(case)
+def test_golden(case: Case, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    got = run(case, tmp_path)
     if request.config.getoption("--update-golden"):
         case.path.parent.mkdir(parents=True, exist_ok=True)
         case.path.write_text(got, "utf-8")
@@ -87,7 +111,7 @@ def test_golden(case: Case, request: pytest.FixtureRequest) -> None:
 
 def test_every_command_has_its_cases() -> None:
     needed = {"ok", "full", "no-conntrack", "garbled-count", "limit-zero"}
-    for program in entry_points():
+    for program in set(entry_points()) - {"check_conntrackd"}:  # which reads no /proc
         covered = {case.situation for case in CASES if case.program == program}
         assert needed <= covered, program
 

@@ -16,6 +16,7 @@ EXAMPLES = """\
   conntrack-stat list -p tcp --state ESTABLISHED
   conntrack-stat events -e NEW
   conntrack-stat top
+  conntrack-stat sync            conntrackd's caches, links, queues and health
   conntrack-stat counters        every counter, each CPU by itself
   conntrack-stat metrics         what can be measured, and what each agent calls it
   conntrack-stat doctor          what is missing or wrong, and how to mend it
@@ -25,14 +26,24 @@ EXAMPLES = """\
 
 def parser() -> argparse.ArgumentParser:
     """Return the command's parser; the function under `work` makes a subcommand's output."""
-    from conntrack_plugins.cli import count, demo, doctor, events, expect, listing, status, top
+    from conntrack_plugins.cli import (
+        count,
+        demo,
+        doctor,
+        events,
+        expect,
+        listing,
+        status,
+        sync,
+        top,
+    )
 
     made = command.parser("conntrack-stat", "Show Linux connection tracking.", EXAMPLES)
     made.set_defaults(work=status.status, json=False, proc_root="/proc", netns="")
     command.add_netns(made)
     command.add_json(made)
     commands = made.add_subparsers(title="commands", metavar="COMMAND")
-    for module in (status, count, listing, events, top, expect, doctor, demo):
+    for module in (status, count, listing, events, top, expect, sync, doctor, demo):
         module.add(commands)
     return made
 

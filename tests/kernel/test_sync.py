@@ -1,0 +1,226 @@
+"""check_conntrackd, conntrack-stat sync and the sync metrics, with real pairs of conntrackd."""
+
+from __future__ import annotations
+
+import json
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import oracle
+import processes
+from installation import Installation, command, python_path
+from namespaces import NOBODY
+from pair import Node, pair
+
+pytestmark = [pytest.mark.kernel, pytest.mark.agent("conntrackd")]
+
+ENTRIES = 200
+OLD_ENOUGH = ["--check", "sync.runtime.uptime,,"]  # these daemons have just been started
+
+
+@pytest.fixture
+def nodes(folder: Path) -> Iterator[tuple[Node, Node]]:
+    with pair(folder) as made:
+        yield made
+
+
+def check(node: Node, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    state = ["--state-file", str(folder / "state.json")]
+    argv = [*command("check_conntrackd"), "--socket", str(node.socket), *OLD_ENOUGH, *state, *words]
+    return node.namespace.run(argv, env=python_path())
+
+
+def active(node: Node, name: str) -> int:
+    """The entries of a cache, as conntrackd itself prints them."""
+    found = re.search(rf"cache {name}:\ncurrent active connections:\s+(\d+)", node.says())
+    assert found, node.says()
+    return int(found[1])
+
+
+def replicated(nodes: tuple[Node, Node]) -> None:
+    first, second = nodes
+    first.fill(ENTRIES)
+    processes.until(lambda: active(first, "internal") >= ENTRIES, "the first node has them")
+    processes.until(
+        lambda: active(second, "external") == active(first, "internal"), "the second has them, too"
+    )
+
+
+@pytest.mark.parametrize("mode", ["ftfw", "notrack", "alarm"])
+def test_a_pair_that_replicates_is_fine(folder: Path, mode: str) -> None:
+    with pair(folder, mode) as (first, second):
+        replicated((first, second))
+        for _run in range(2):
+            done = check(first, folder, "--peer-socket", str(second.socket))
+            assert done.returncode == 0, done
+            time.sleep(1.1)
+        assert f"sync.cache.active[cache=internal] {active(first, 'internal')};" in done.stdout
+        assert "sync.peer.missing 0.00%" in done.stdout
+        backup = check(second, folder, "--state-file", str(folder / "backup.json"))
+        assert backup.returncode == 0, backup
+
+
+def test_every_number_is_conntrackds_own(nodes: tuple[Node, Node]) -> None:
+    replicated(nodes)
+    first, _second = nodes
+    argv = [*command("conntrack-stat"), "sync", "--json", "--socket", str(first.socket)]
+
+    def ours() -> dict[str, int]:
+        document = json.loads(first.namespace.must(*argv, env=python_path()))
+        return {
+            ".".join([sample["id"], *sample["labels"].values()]): sample["value"]
+            for sample in document["samples"]
+        }
+
+    text, found = oracle.agreed(
+        lambda: first.says() + first.says("cache") + first.says("queue") + first.says("runtime"),
+        ours,
+    )
+
+    def said(pattern: str) -> int:
+        match = re.search(pattern, text)
+        assert match, pattern
+        return int(match[1])
+
+    expected = {
+        "sync.cache.active.internal": said(r"cache internal:\n.*connections:\s+(\d+)"),
+        "sync.cache.created.internal": said(r"connections created:\s+(\d+)"),
+        "sync.cache.objects.external": said(r"cache:external\s+active objects:\s+(\d+)"),
+        "sync.link.packets_sent.sync": said(r"(\d+) Pckts sent"),
+        "sync.link.bytes_received.sync": said(r"Bytes sent\s+(\d+) Bytes recv"),
+        "sync.messages.lost": said(r"(\d+) Lost msgs"),
+        "sync.queue.maximum.rsqueue": said(r"rsqueue:\n.*\nmaximum elements:\s+(\d+)"),
+        "sync.runtime.events_received": said(r"events received:\s+(\d+)"),
+        "sync.runtime.buffer_size": said(r"current buffer size \(in bytes\):\s+(\d+)"),
+    }
+    assert expected == {name: found[name] for name in expected}
+    assert found["sync.link.up.sync"] == 1
+
+
+def test_a_cut_link_is_critical_until_it_is_joined(nodes: tuple[Node, Node], folder: Path) -> None:
+    first, second = nodes
+    link = ["ip", "-n", first.namespace.name, "link", "set", "sync"]
+    assert check(first, folder).returncode == 0
+    processes.must([*link, "down"])
+    done = check(first, folder)
+    assert done.returncode == 2
+    assert done.stdout.startswith("CONNTRACKD CRITICAL - sync.link.running 0 ")
+    assert check(second, folder, "--state-file", str(folder / "b.json")).returncode == 2
+    processes.must([*link, "up"])
+    processes.until(lambda: check(first, folder).returncode == 0, "it is well again")
+
+
+def test_a_full_cache_is_named(folder: Path) -> None:
+    with pair(folder, hash_limit=50) as (first, _second):
+        assert check(first, folder).returncode == 0
+        time.sleep(1.1)
+        first.fill(ENTRIES)
+        processes.until(lambda: "failed:\t           0" not in first.says()[:120], "it is full")
+        done = check(first, folder)
+        assert done.returncode == 2
+        assert "sync.cache.created_no_space[cache=internal]/s" in done.stdout.split("|")[0]
+
+
+def test_a_node_whose_peer_lacks_its_entries_is_critical(
+    nodes: tuple[Node, Node], folder: Path
+) -> None:
+    replicated(nodes)
+    first, second = nodes
+    report = folder / "peer.txt"
+    report.write_text(second.says(), "ascii")
+    assert check(first, folder, "--peer-file", str(report)).returncode == 0
+    first.fill(3 * ENTRIES, seed=77)
+    processes.until(lambda: active(first, "internal") >= 3 * ENTRIES, "there are more")
+    done = check(first, folder, "--peer-file", str(report))
+    assert (done.returncode, "sync.peer.missing" in done.stdout) == (2, True)
+
+
+def test_a_stopped_daemon_is_critical_in_time(nodes: tuple[Node, Node], folder: Path) -> None:
+    first, _second = nodes
+    first.signal(signal.SIGSTOP)
+    began = time.monotonic()
+    done = check(first, folder, "-t", "5")
+    assert (done.returncode, time.monotonic() - began < 10) == (2, True), done
+    assert "did not answer in time" in done.stdout
+    first.signal(signal.SIGCONT)
+    assert check(first, folder).returncode == 0
+
+
+def test_a_killed_daemon_leaves_what_is_named(nodes: tuple[Node, Node], folder: Path) -> None:
+    first, _second = nodes
+    first.signal(signal.SIGKILL)
+    assert first.daemon
+    first.daemon.process.wait(10)
+    argv = [*command("check_conntrackd"), "--config", str(first.config)]
+    done = first.namespace.run(argv, env=python_path())
+    assert done.returncode == 2
+    assert "stale socket" in done.stdout
+    first.lock.unlink()
+    first.socket.unlink()
+    assert "is not running" in check(first, folder).stdout
+
+
+def test_nobody_is_told_the_ways(
+    nodes: tuple[Node, Node], installation: Installation, folder: Path
+) -> None:
+    first, _second = nodes
+    state = folder / "nobody.json"
+    state.touch()
+    import os
+
+    os.chown(state, NOBODY, NOBODY)
+    argv = [installation.command("check_conntrackd"), "--socket", str(first.socket)]
+    done = first.namespace.run([*argv, "--state-file", str(state)], user="nobody")
+    assert done.returncode == 3
+    assert "sudoers" in done.stdout
+
+
+def test_the_command_is_another_way(nodes: tuple[Node, Node], folder: Path) -> None:
+    first, _second = nodes
+    replicated(nodes)
+    words = ["--command", "conntrackd", "--config", str(first.config)]
+    argv = [*command("check_conntrackd"), *words, *OLD_ENOUGH]
+    argv += ["--state-file", str(folder / "c.json")]
+    done = first.namespace.run(argv, env=python_path())
+    assert (done.returncode, done.stderr) == (0, ""), done
+    assert f"[cache=internal] {active(first, 'internal')};" in done.stdout
+
+
+def test_adapters_find_the_configured_socket(nodes: tuple[Node, Node]) -> None:
+    replicated(nodes)
+    first, _second = nodes
+    bind = f'mount --bind {first.config} /etc/conntrackd/conntrackd.conf && exec "$@"'
+    before = ["unshare", "--mount", "sh", "-c", bind, "sh"]
+    for name in ("conntrack-telegraf", "conntrack-prometheus"):
+        argv = [*before, *command(name), "--metrics", "sync.*"]
+        out = first.namespace.must(*argv, env=python_path())
+        count = active(first, "internal")
+        assert (
+            f"conntrackd_cache,cache=internal active={count}i" in out
+            or f'conntrack_sync_cache_active_entries{{cache="internal"}} {count}\n' in out
+        ), out
+
+
+def test_nothing_but_statistics_is_ever_asked(nodes: tuple[Node, Node], folder: Path) -> None:
+    """The table, the caches and the daemon survive every command; others are answered meanwhile."""
+    replicated(nodes)
+    first, second = nodes
+    before = [oracle.count(first.namespace), active(first, "internal"), active(second, "external")]
+    flushes = re.search(r"flush kernel table:\s+(\d+)", first.says("runtime"))
+    for _round in range(5):
+        assert check(first, folder, "--peer-socket", str(second.socket)).returncode == 0
+        argv = [*command("conntrack-stat"), "sync", "--socket", str(first.socket)]
+        first.namespace.must(*argv, env=python_path())
+        first.says("cache")
+    after = [oracle.count(first.namespace), active(first, "internal"), active(second, "external")]
+    assert before == after
+    assert flushes
+    assert flushes[0] in first.says("runtime")
+    assert first.daemon
+    assert first.daemon.process.poll() is None

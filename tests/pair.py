@@ -1,0 +1,96 @@
+"""A real pair of conntrackd nodes: two namespaces, a link between them, and a daemon in each."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import fill
+import processes
+from namespaces import Namespace
+from processes import Daemon
+
+# conntrackd's own messages are no connections to replicate.
+UNTRACKED = """
+table inet sync {
+    chain in {
+        type filter hook prerouting priority -300;
+        iifname "sync" notrack
+    }
+    chain out {
+        type filter hook output priority -300;
+        oifname "sync" notrack
+    }
+}
+"""
+MODES = {
+    "ftfw": "Mode FTFW {\n}",
+    "notrack": "Mode NOTRACK {\n}",
+    "alarm": "Mode ALARM {\nRefreshTime 1\nCacheTimeout 60\n}",
+}
+
+
+class Node:
+    """One node: its namespace and its daemon, which `start` starts."""
+
+    def __init__(self, namespace: Namespace, folder: Path, name: str) -> None:
+        self.namespace = namespace
+        self.config, self.socket = folder / f"{name}.conf", folder / f"{name}.ctl"
+        self.lock, self._log = folder / f"{name}.lock", folder / f"{name}.log"
+        self.daemon: Daemon | None = None
+
+    def configure(self, mode: str, own: str, other: str, hash_limit: int) -> None:
+        self.config.write_text(
+            f"General {{\nHashSize 8192\nHashLimit {hash_limit}\nLockFile {self.lock}\n"
+            f"UNIX {{\nPath {self.socket}\n}}\nNetlinkBufferSize 2097152\n"
+            f"NetlinkBufferSizeMaxGrowth 8388608\n}}\nSync {{\n{MODES[mode]}\nUDP {{\n"
+            f"IPv4_address {own}\nIPv4_Destination_Address {other}\nPort 3780\nInterface sync\n"
+            "SndSocketBuffer 1249280\nRcvSocketBuffer 1249280\nChecksum on\n}\n}\n",
+            "ascii",
+        )
+
+    def start(self) -> None:
+        argv = self.namespace.argv(["conntrackd", "-C", str(self.config)])
+        self.daemon = Daemon(argv, self._log)
+        self.daemon.until(self.socket.exists, "its socket is there")
+
+    def stop(self) -> None:
+        if self.daemon:
+            self.signal(signal.SIGCONT)
+            self.daemon.stop()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the daemon (which `ip netns exec` has become)."""
+        assert self.daemon
+        with contextlib.suppress(ProcessLookupError):
+            self.daemon.process.send_signal(number)
+
+    def says(self, *request: str) -> str:
+        """`conntrackd -s …`: the oracle."""
+        return self.namespace.must("conntrackd", "-C", str(self.config), "-s", *request)
+
+    def fill(self, entries: int, seed: int = 1) -> None:
+        with self.namespace.entered():
+            fill.fill(entries, seed)
+
+
+@contextlib.contextmanager
+def pair(folder: Path, mode: str = "ftfw", hash_limit: int = 65535) -> Iterator[tuple[Node, Node]]:
+    """Two nodes that replicate, the first to be given entries."""
+    with contextlib.ExitStack() as stack:
+        first, second = (stack.enter_context(Namespace()) for _ in range(2))
+        other = ["type", "veth", "peer", "name", "sync", "netns", second.name]
+        processes.must(["ip", "link", "add", "sync", "netns", first.name, *other])
+        nodes = Node(first, folder, "a"), Node(second, folder, "b")
+        for node, own, peer in zip(nodes, (1, 2), (2, 1)):
+            address = ["addr", "add", f"10.72.9.{own}/24", "dev", "sync"]
+            processes.must(["ip", "-n", node.namespace.name, *address])
+            processes.must(["ip", "-n", node.namespace.name, "link", "set", "sync", "up"])
+            node.namespace.rules(UNTRACKED)
+            node.configure(mode, f"10.72.9.{own}", f"10.72.9.{peer}", hash_limit)
+            stack.callback(node.stop)
+        for node in nodes:
+            node.start()
+        yield nodes
