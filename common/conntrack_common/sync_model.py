@@ -249,12 +249,3 @@ class HostNetwork(NamedTuple):
     rmem_max: int | None = None
     wmem_max: int | None = None
     directories: Mapping[str, bool] = {}
-
-
-class Finding(NamedTuple):
-    """One thing that was looked at: `status` is ok, warning or problem; `remedy` is "" if ok."""
-
-    id: str
-    status: str
-    message: str
-    remedy: str = ""

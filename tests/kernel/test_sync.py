@@ -224,3 +224,23 @@ def test_nothing_but_statistics_is_ever_asked(nodes: tuple[Node, Node], folder: 
     assert flushes[0] in first.says("runtime")
     assert first.daemon
     assert first.daemon.process.poll() is None
+
+
+def doctor(node: Node) -> dict[str, dict[str, str]]:
+    argv = [*command("conntrack-stat"), "doctor", "--json", "--config", str(node.config)]
+    done = node.namespace.run(argv, env=python_path())
+    return {found["id"]: found for found in json.loads(done.stdout)["checks"]}
+
+
+def test_doctor_holds_the_configuration_against_the_host(nodes: tuple[Node, Node]) -> None:
+    first, _second = nodes
+    well = doctor(first)
+    assert {well[name]["status"] for name in ("sync.daemon", "sync.link.address")} == {"ok"}
+    assert well["sync.config.hash_limit"]["status"] == "warning"
+    first.config.write_text(first.config.read_text("ascii").replace("10.72.9.1", "10.72.9.77"))
+    assert "10.72.9.1" in doctor(first)["sync.link.address"]["remedy"]
+    first.config.write_text(
+        first.config.read_text("ascii").replace("Interface sync", "Interface x")
+    )
+    found = doctor(first)["sync.link.interface"]
+    assert (found["status"], "no interface x" in found["message"]) == ("problem", True)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from conntrack_common.analysis.sync_config import check_config
 from conntrack_common.analysis.usage import usage
-from conntrack_common.errors import ConntrackError
+from conntrack_common.errors import ConntrackError, DaemonUnreachable, NotPermitted
 from conntrack_common.model import Check, Host, Sysctls
+from conntrack_common.sync_model import HostNetwork, SyncConfig, SyncStatistics
 
 OK, WARNING, PROBLEM, UNKNOWN = "ok", "warning", "problem", "unknown"
 # struct nf_conn with its usual extensions (NAT, accounting, timestamp), and a bucket's pointer.
@@ -155,6 +157,23 @@ def _programs(host: Host) -> Iterator[Check]:
             yield Check(name, OK, f"{name} is installed ({host.programs[name]})")
         else:
             yield Check(name, WARNING, f"{name} is not installed (optional)", install(host, name))
+
+
+def diagnose_daemon(
+    answer: SyncStatistics | ConntrackError, config: SyncConfig, network: HostNetwork
+) -> Iterator[Check]:
+    """Yield a check for conntrackd itself, for what it says, and for each of its settings."""
+    if isinstance(answer, ConntrackError):
+        # Debian's package configures a daemon that may never have been meant to run.
+        states = {DaemonUnreachable: WARNING, NotPermitted: UNKNOWN}
+        status = states.get(type(answer), PROBLEM)
+        yield Check("sync.daemon", status, f"conntrackd gives no statistics: {answer}")
+    else:
+        yield Check("sync.daemon", OK, f"conntrackd answers (mode {config.mode})")
+        for line in answer.unknown:
+            message = f"not understood of conntrackd's statistics: {line.text!r} ({line.section})"
+            yield Check("sync.unknown", WARNING, message, "please report it, with its version")
+    yield from check_config(config, network)
 
 
 def install(host: Host, package: str) -> str:

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from conntrack_common.analysis.diagnosis import diagnose
+from conntrack_common.analysis.diagnosis import diagnose, diagnose_daemon
+from conntrack_common.collect import collect_sync
+from conntrack_common.model import Check
+from conntrack_common.sources.conntrackd import Socket
 from conntrack_common.sources.host import host
-from conntrack_plugins import command
+from conntrack_common.sources.host_network import read_host
+from conntrack_common.sources.procfs import ProcRoot
+from conntrack_plugins import command, daemon
 from conntrack_plugins.cli.screen import as_json, render
 
 TYPE_CHECKING = False
@@ -23,16 +28,31 @@ MARKS = {
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the subcommand."""
-    command.subcommand(
+    made = command.subcommand(
         commands, "doctor", doctor, "what is missing or wrong, and how to mend it (exit 1 if so)"
     )
+    made.add_argument(
+        "--config", metavar="FILE", default="", help="conntrackd's configuration, if elsewhere"
+    )
+
+
+def _daemon(args: argparse.Namespace, proc: ProcRoot) -> Iterator[Check]:
+    """Yield the checks of conntrackd, where it is configured."""
+    config = daemon.configuration(args.config)
+    if config is None or not proc.is_live:
+        return
+    way = Socket(config.socket or "")
+    reading = collect_sync(way, None, timeout=3.0)
+    answer = reading.sync or reading.failures["sync"]
+    yield from diagnose_daemon(answer, config, read_host(config, proc))
 
 
 def doctor(args: argparse.Namespace) -> Iterator[str]:
     """Yield a line for each check; the exit status is 1 if there is a problem."""
     from rich.text import Text
 
-    checks = list(diagnose(host(command.proc_root(args.proc_root))))
+    proc = command.proc_root(args.proc_root)
+    checks = [*diagnose(host(proc)), *_daemon(args, proc)]
     if args.json:
         yield as_json({"checks": [check._asdict() for check in checks]})
     else:
