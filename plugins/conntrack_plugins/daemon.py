@@ -47,7 +47,6 @@ def add_ways(to: argparse.ArgumentParser) -> None:
 def way(file: str, command: str, socket: str, config: str) -> Way:
     """Return the way to ask that the options mean; raises InvalidRequest."""
     from conntrack_common.sources.conntrackd import Command, SavedReport, Socket
-    from conntrack_common.sources.conntrackd_conf import find_socket, read_config
 
     if file:
         return SavedReport(file)
@@ -55,6 +54,8 @@ def way(file: str, command: str, socket: str, config: str) -> Way:
         return Command(shlex.split(command), config or None)
     if socket:
         return Socket(socket)
+    from conntrack_common.sources.conntrackd_conf import find_socket, read_config
+
     if config:
         read_config(config)  # a broken or missing one is told, not passed over
         return Socket(find_socket([config]))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from typing import Union
 
 from conntrack_common.errors import DaemonUnsupported, InvalidRequest, NotPermitted
 from conntrack_common.sources.conntrackd_command import Command
@@ -13,7 +12,13 @@ from conntrack_common.sources.conntrackd_socket import Socket
 from conntrack_common.sources.conntrackd_text import merge, parse_statistics
 from conntrack_common.sync_model import SyncStatistics
 
-__all__ = ["REQUESTS", "Command", "SavedReport", "Socket", "Way", "read_answer", "read_statistics"]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Union
+
+    Way = Union[Socket, Command, "SavedReport"]
+
+__all__ = ["REQUESTS", "Command", "SavedReport", "Socket", "read_answer", "read_statistics"]
 
 LONGEST_REPORT = 16 << 20  # a saved report may hold the resend queue
 
@@ -43,9 +48,6 @@ class SavedReport:
         if len(content) > LONGEST_REPORT:
             raise too_long(self.path, LONGEST_REPORT)
         return content.decode("utf-8-sig", "replace")
-
-
-Way = Union[Socket, Command, SavedReport]
 
 
 def read_statistics(way: Way, requests: Iterable[str], timeout: float) -> SyncStatistics:

@@ -7,7 +7,6 @@ on standard output when it fails, and exits with 0 when the answer is empty.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from conntrack_common.errors import (
     ConntrackError,
@@ -25,6 +24,7 @@ from conntrack_common.sources.conntrackd_requests import (
     too_long,
 )
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import subprocess
 

@@ -6,9 +6,8 @@ none: the compiled default holds. Of a statement that is written twice, the late
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from os import stat as stat_file
-from typing import Any, Callable
 
 from conntrack_common.errors import ConntrackError, InvalidRequest, NotPermitted
 from conntrack_common.sources.conntrackd_conf_syntax import Statement, parse_statements, refuse
@@ -21,8 +20,13 @@ SOCKETS = ("/var/run/conntrackd.sock", "/var/run/conntrackd.ctl")
 MOST_LINKS = 4
 LONGEST_CONFIG = 1 << 20
 
-Take = Callable[[str], Any]  # a value from its word; raises ValueError with what is wanted
-Table = Mapping[str, tuple[str, Take]]
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    # A value from its word; raises ValueError with what is wanted.
+    Take = Callable[[str], Any]
+    Table = Mapping[str, tuple[str, Take]]
 
 
 def _number(word: str) -> int | None:

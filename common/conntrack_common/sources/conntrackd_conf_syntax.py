@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Container, Iterator
-from typing import NamedTuple, NoReturn
 
 from conntrack_common.errors import InvalidRequest
+from conntrack_common.record import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
 
 TOKEN = re.compile(r"[ \t\r\n]+|#[^\n]*|(?P<word>/[^\"\n ]*|[^\s{}#\"]+|[{}])")
 DEEPEST = 10  # conntrackd's own blocks are four deep

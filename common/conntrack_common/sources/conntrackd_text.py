@@ -8,7 +8,6 @@ udp.c, tcp.c, sync-mode.c, run.c, queue.c, process.c, sync-ftfw.c: the same text
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from conntrack_common.sources.conntrackd_labels import (
     BYPASSED,
@@ -35,6 +34,10 @@ from conntrack_common.sync_model import (
     Traffic,
     UnknownLine,
 )
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 MOST_UNKNOWN, LONGEST_UNKNOWN = 1000, 200
 LONGEST_LINE = 500  # conntrackd's are shorter than 150; this bounds what the patterns below cost
