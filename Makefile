@@ -17,6 +17,8 @@ run: $(VENV)/installed ## install into .venv and show this machine's connection 
 	@for command in check_conntrack conntrack-telegraf \
 	    "conntrack-prometheus --metrics table.*"; do \
 	    printf '\n$$ %s\n' "$$command"; $(BIN)/$$command; done; true
+	@printf '\nWhat is missing or could be had here (conntrack-stat doctor):\n'
+	@$(BIN)/conntrack-stat doctor || true
 	@$(BIN)/conntrack-stat demo --if-inactive
 
 test: packages $(VENV)/tox ## install what the tests need (Debian packages, as root) and run everything

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from conntrack_common.analysis.replication import missing_share
+from conntrack_common.analysis.replication import cache, missing_share
 from conntrack_common.analysis.usage import usage
 from conntrack_common.metric import COUNTER, GAUGE, STATE, Metric, Values
 from conntrack_common.model import Reading
@@ -61,6 +61,12 @@ def _queue_usage(reading: Reading) -> Values:
         for labels, share in shares.items()
         if share is not None and labels not in unlimited
     }
+
+
+def _peer_created(reading: Reading) -> Values:
+    external = cache(reading.peer, "external") if reading.peer else None
+    created = external.created if external else None
+    return {} if created is None else {(): created}
 
 
 def _missing(reading: Reading) -> Values:
@@ -183,6 +189,16 @@ SYNC: tuple[Metric, ...] = (
     ),
     *_metrics("runtime", "runtime", None, RUNTIME),
     *_metrics("traffic", "traffic", None, TRAFFIC),
+    Metric(
+        "sync.peer.created",
+        COUNTER,
+        "entries",
+        "Entries that the other node took over: into its external cache, or into its kernel.",
+        "peer",
+        _peer_created,
+        bits=32,
+        absent_when=NO_PEER,
+    ),
     Metric(
         "sync.peer.missing",
         GAUGE,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import nagiosplugin
 
+from conntrack_common.analysis.replication import stands_still
 from conntrack_common.collect import collect_sync
 from conntrack_common.errors import (
     ConntrackError,
@@ -32,7 +33,8 @@ EXAMPLES = """\
   ssh firewall2 sudo conntrackd -s | check_conntrackd --file -
 
 Without options: CRITICAL if the daemon does not run or answer, if no dedicated link runs, if the
-cache is full (HashLimit), or if messages or queue elements are lost at a rate; WARNING for
+cache is full (HashLimit), if messages or queue elements are lost at a rate, or if the other node
+lacks half of the entries or takes none over; WARNING for
 one link that is down, overruns, failed insertions, or a restart within five minutes. An empty
 internal cache is fine: a backup has one. --check replaces the rule of the same metric.
 """
@@ -52,7 +54,12 @@ RULES = (
     ("sync.cache.created_failed/s", "0", "", False),
     ("sync.link.errors_sent/s", "0", "", False),
 )
-PEER_RULE = ("sync.peer.missing", "10", "50", True)
+PEER_RULES = (
+    ("sync.peer.missing", "10", "50", True),
+    ("sync.cache.created[cache=internal]/s", "", "", False),
+    ("sync.peer.created/s", "", "", False),
+)
+OWN_GROWTH, PEER_GROWTH = PEER_RULES[1][0], PEER_RULES[2][0]
 
 
 class Options(NamedTuple):
@@ -87,7 +94,7 @@ def rules(options: Options) -> list[Rule]:
     peer = options.peer_file or options.peer_socket or options.peer_command
     usual = [
         Rule(parse(text), parse_range(warning), parse_range(critical), "ok", not told)
-        for text, warning, critical, told in (*RULES, *([PEER_RULE] if peer else []))
+        for text, warning, critical, told in (*RULES, *(PEER_RULES if peer else ()))
     ]
     kept = [
         rule
@@ -110,7 +117,20 @@ def findings(options: Options, wanted: Sequence[Rule], root: ProcRoot) -> Iterat
         return
     subject = f"{options} {getattr(asked, 'path', '')}"
     earlier = remember("check_conntrackd", options.state_file, root, subject)
-    yield from measured(wanted, [reading], earlier, _state)
+    yield from _compared(measured(wanted, [reading], earlier, _state))
+
+
+def _compared(found: Iterable[Finding]) -> Iterator[Finding]:
+    """Yield the findings, and make the other node's critical where it stands still."""
+    growth: dict[str, float | None] = {}
+    for finding in found:
+        growth[finding.name] = finding.value
+        created, taken_over = growth.get(OWN_GROWTH), growth.get(PEER_GROWTH)
+        if finding.name == PEER_GROWTH and stands_still(created, taken_over):
+            detail = f"stands still, although this node's internal cache grows by {created:.1f}/s"
+            yield finding._replace(value=None, detail=detail, state="critical", quiet=False)
+        else:
+            yield finding
 
 
 def _state(failure: ConntrackError) -> str:

@@ -141,6 +141,24 @@ def test_a_node_whose_peer_lacks_its_entries_is_critical(
     assert (done.returncode, "sync.peer.missing" in done.stdout) == (2, True)
 
 
+def test_a_node_that_takes_nothing_over_is_critical(nodes: tuple[Node, Node], folder: Path) -> None:
+    """The other node's saved report never changes, while this node's cache grows."""
+    replicated(nodes)
+    first, second = nodes
+    report = folder / "peer.txt"
+    report.write_text(second.says(), "ascii")
+    words = ["--peer-file", str(report), "--check", "sync.peer.missing,,"]
+    assert check(first, folder, *words).returncode == 0
+    time.sleep(1.1)
+    assert check(first, folder, *words).returncode == 0  # nothing to take over is fine
+    time.sleep(1.1)
+    first.fill(50, seed=99)
+    processes.until(lambda: active(first, "internal") >= ENTRIES + 50, "there are more")
+    done = check(first, folder, *words)
+    assert done.returncode == 2, done
+    assert "sync.peer.created/s: stands still" in done.stdout
+
+
 def test_a_stopped_daemon_is_critical_in_time(nodes: tuple[Node, Node], folder: Path) -> None:
     first, _second = nodes
     first.signal(signal.SIGSTOP)

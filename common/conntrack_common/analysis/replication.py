@@ -31,3 +31,12 @@ def missing_share(own: SyncStatistics, peer: SyncStatistics) -> float | None:
     if here is None or there is None:
         return None
     return max(0.0, (here - there) / here) if here else 0.0
+
+
+def stands_still(created: float | None, taken_over: float | None) -> bool:
+    """Tell whether the other node takes nothing over although there is something to take over.
+
+    `created` is the growth per second of this node's internal cache, `taken_over` that of what the
+    other node made of it; what is unknown (None) stands for nothing.
+    """
+    return bool(created) and taken_over == 0
