@@ -84,7 +84,8 @@ def _events(name: str, unit: str, text: str) -> Metric:
         "events",
         _event(name),
         bits=64,
-        absent_when="only a process that keeps running counts events: conntrack-telegraf --execd",
+        absent_when="only a process that keeps running counts events: conntrack-telegraf --execd, "
+        "or collectd with 'Events true'",
     )
 
 

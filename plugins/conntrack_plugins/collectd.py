@@ -16,6 +16,7 @@ from conntrack_common.errors import ConntrackError, InvalidRequest
 from conntrack_common.metric import COUNTER, Metric
 from conntrack_common.metrics import BY_ID, CHEAP, samples, select, shown
 from conntrack_common.model import Sample
+from conntrack_common.sources.events import EventCounter
 from conntrack_common.sources.procfs import ProcRoot
 
 try:
@@ -34,6 +35,7 @@ class Settings(NamedTuple):
     interval: float = 0.0
     instance: str = ""
     netns: str = ""
+    events: bool = False
     proc_root: str = "/proc"
 
 
@@ -74,13 +76,21 @@ def parse(children: Iterable[tuple[str, tuple[Any, ...]]]) -> Settings:
     for key, values in children:
         option = OPTIONS.get(key.lower())
         if option is None:
-            known = ", ".join(("Metrics", "Interval", "Instance", "Netns", "ProcRoot"))
+            known = ", ".join(("Metrics", "Interval", "Instance", "Netns", "Events", "ProcRoot"))
             raise InvalidRequest(f"unknown option {key!r}: known are {known}")
         try:
             settings = option(settings, values)
         except (IndexError, TypeError, ValueError):
             raise InvalidRequest(f"option {key}: {list(values)} can't be meant") from None
+    if settings.events and settings.netns:
+        raise InvalidRequest("Events are those of collectd's own namespace: leave out Netns")
     return settings
+
+
+def _events(settings: Settings, values: tuple[Any, ...]) -> Settings:
+    if not isinstance(values[0], bool):
+        raise TypeError(values[0])
+    return settings._replace(events=values[0])
 
 
 def _interval(settings: Settings, values: tuple[Any, ...]) -> Settings:
@@ -93,6 +103,7 @@ def _interval(settings: Settings, values: tuple[Any, ...]) -> Settings:
 OPTIONS: dict[str, Callable[[Settings, tuple[Any, ...]], Settings]] = {
     "metrics": lambda settings, values: settings._replace(metrics=select(map(str, values))),
     "interval": _interval,
+    "events": _events,
     "instance": lambda settings, values: settings._replace(instance=str(values[0])),
     "netns": lambda settings, values: settings._replace(netns=str(values[0])),
     "procroot": lambda settings, values: settings._replace(proc_root=str(values[0])),
@@ -105,6 +116,9 @@ class Reader:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._said = ""
+        self._counter: EventCounter | None = None
+        if settings.events:
+            self._settings = settings._replace(metrics=(*settings.metrics, *select(["events.*"])))
 
     def read(self, _data: object = None) -> None:
         """Dispatch one reading; a failure is logged once, until it changes or ends."""
@@ -114,7 +128,14 @@ class Reader:
         except ConntrackError as error:
             self._log({str(error)})
             return
-        self._log({str(why) for found in readings for why in found.failures.values()})
+        reasons = {str(why) for found in readings for why in found.failures.values()}
+        if settings.events:
+            try:
+                self._counter = self._counter or EventCounter()
+                readings = [found._replace(events=self._counter.counts()) for found in readings[:1]]
+            except ConntrackError as error:
+                reasons.add(str(error))
+        self._log(reasons)
         with contextlib.suppress(ConntrackError):  # which is logged by now
             for reading in require(readings, settings.metrics):
                 for sample in samples(reading, settings.metrics):

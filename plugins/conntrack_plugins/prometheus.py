@@ -44,7 +44,8 @@ def exposition(found: Iterable[Sample]) -> str:
         metric = BY_ID[sample.id]
         labels = ",".join(f'{key}="{value.translate(ESCAPES)}"' for key, value in sample.labels)
         family = families.setdefault(sample.id, _head(metric))
-        family.append(f"{name(metric)}{{{labels}}} {sample.value}".replace("{}", ""))
+        braced = f"{{{labels}}}" if labels else ""
+        family.append(f"{name(metric)}{braced} {sample.value}")
     return "".join(f"{line}\n" for family in families.values() for line in family)
 
 

@@ -10,7 +10,9 @@ from typing import NamedTuple
 
 import pytest
 
+import fill
 import oracle
+import processes
 import traffic
 from installation import Installation
 from namespaces import NOBODY, Namespace
@@ -183,7 +185,7 @@ def test_blocks_in_several_threads(filled_namespace: Namespace, started: Start) 
 
 BROKEN: Mapping[str, str] = {
     '    Metric "table.*"\n': (
-        "unknown option 'Metric': known are Metrics, Interval, Instance, Netns, ProcRoot"
+        "unknown option 'Metric': known are Metrics, Interval, Instance, Netns, Events, ProcRoot"
     ),
     "    Interval -1\n": "option Interval: [-1.0] can't be meant",
     '    Metrics "tabel.*"\n': "no metric matches 'tabel.*'",
@@ -231,6 +233,19 @@ def test_lost_source_is_logged_once_and_its_return(
     collectd.stop()
     assert len(collectd.log) == 2, collectd.log
     assert "all sources can be read again" in collectd.log[1]
+
+
+def test_events_are_counted_between_reads(namespace: Namespace, started: Start) -> None:
+    collectd = started(namespace, "    Events true\n")
+    collectd.until_values("conntrack-events/derive-new", 2)
+    with namespace.entered():
+        fill.fill(150)
+    processes.until(
+        lambda: collectd.values("conntrack-events/derive-new")[-1] == 150,
+        "the new entries are counted",
+    )
+    collectd.stop()
+    assert collectd.log == []
 
 
 def test_as_nobody(filled_namespace: Namespace, started: Start) -> None:

@@ -83,6 +83,7 @@ def test_a_field_keeps_its_type() -> None:
         ("Interval", (True,)),
         ("Metrics", ("nosuch.*",)),
         ("Instance", ()),
+        ("Events", ("yes",)),
     ],
 )
 def test_collectd_refuses_what_can_not_be_meant(line: tuple[str, tuple[object, ...]]) -> None:

@@ -68,8 +68,8 @@ def _in_child(args: argparse.Namespace) -> Iterator[str]:
     _track()
     kept = _connections()
     yield (
-        f"\nThis is a network namespace of its own, with {CONNECTIONS} TCP connections over\n"
-        f"loopback, {CONNECTIONS} UDP questions of which half were answered, and IPv6:\n\n"
+        f"\nThis is a network namespace of its own, with {CONNECTIONS} TCP connections and\n"
+        f"{CONNECTIONS} UDP questions, half of them answered, over IPv4 and again over IPv6:\n\n"
     )
     yield "$ conntrack-stat status\n"
     yield from status(args)
