@@ -1,0 +1,118 @@
+"""The command lines with which agents are configured, as the settings want them.
+
+Options stand in the order of their names: Icinga 2 sorts them so, and sudoers compares word by
+word, so one line of it serves every agent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from conntrack_common.metrics import CHEAP
+from conntrack_common.record import NamedTuple
+from conntrack_common.sources.conntrackd_requests import REQUESTS
+from conntrack_plugins.quoting import shell
+from conntrack_plugins.settings import Values, needs_root
+
+SUDO = ("sudo", "-n")
+
+
+class CommandLine(NamedTuple):
+    """What an agent runs: a name for it, the program, its options, and whether it needs root."""
+
+    name: str
+    program: str
+    options: tuple[tuple[str, str], ...]
+    root: bool
+    sudo: bool
+
+    @property
+    def plain(self) -> tuple[str, ...]:
+        """The words that are run, by root or not."""
+        return (self.program, *(word for option in self.options for word in option))
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The words that the agent runs."""
+        return (*SUDO, *self.plain) if self.sudo else self.plain
+
+    @property
+    def variables(self) -> Mapping[str, object]:
+        """The options as Icinga's custom variables: lists where an option stands repeatedly."""
+        found: dict[str, object] = {}
+        for option, value in self.options:
+            key = option.lstrip("-").replace("-", "_")
+            found[key] = [*_list(found.get(key)), value] if option == "--check" else value
+        return found
+
+
+def _list(value: object) -> list[object]:
+    return value if isinstance(value, list) else []
+
+
+def checks(values: Values) -> list[CommandLine]:
+    """Return the checks that Nagios, NRPE and Icinga 2 run."""
+    usage = {"--warning": str(values["warning"]), "--critical": str(values["critical"])}
+    made = [_check(values, "conntrack-usage", list(usage.items()), root=bool(values["netns"]))]
+    if values["checks"]:
+        ranges = [("--check", text) for text in values["checks"]]
+        made.append(_check(values, "conntrack-thresholds", ranges, root=_reads_table(values)))
+    if values["conntrackd"]:
+        command = shell(values["conntrackd_command"])
+        ways = (("--command", command),) if command else ()
+        program = f"{values['plugin_dir']}/check_conntrackd"
+        root = not command
+        made.append(CommandLine("conntrackd", program, ways, root, _sudo(values, root=root)))
+    return made
+
+
+def telegraf(values: Values) -> CommandLine:
+    """Return what Telegraf runs."""
+    return _adapter(values, "conntrack-telegraf")
+
+
+def prometheus(values: Values) -> CommandLine:
+    """Return what writes the file for node_exporter; systemd starts it, and no sudo."""
+    made = _adapter(values, "conntrack-prometheus")
+    options = sorted((*made.options, ("--output", values["textfile"])))
+    return made._replace(options=tuple(options), sudo=False)
+
+
+def conntrackd_statistics(values: Values) -> list[tuple[str, ...]]:
+    """Return the commands that read conntrackd's statistics by sudo, none if they are not used."""
+    command = tuple(values["conntrackd_command"])
+    if not values["conntrackd"] or command[: len(SUDO)] != SUDO:
+        return []
+    program = command[len(SUDO) :]
+    # conntrackd before 1.2.0 knows `-s ct` as `-s` alone, so that is what is run.
+    return [(*program, "-s", *([name] if name != "ct" else [])) for name in REQUESTS]
+
+
+def _check(values: Values, name: str, options: list[tuple[str, str]], *, root: bool) -> CommandLine:
+    if values["no_conntrack"] != "unknown":
+        options.append(("--no-conntrack", values["no_conntrack"]))
+    if values["netns"]:
+        options.append(("--netns", values["netns"]))
+    program = f"{values['plugin_dir']}/check_conntrack"
+    # The order of several --check is the user's; sorting is stable.
+    options.sort(key=lambda option: option[0])
+    return CommandLine(name, program, tuple(options), root, _sudo(values, root=root))
+
+
+def _adapter(values: Values, command: str) -> CommandLine:
+    said = {"--metrics": values["metrics"], "--netns": values["netns"]}
+    options = tuple((option, value) for option, value in sorted(said.items()) if value)
+    root = needs_root(values)
+    sudo = _sudo(values, root=root)
+    return CommandLine(command, f"{values['bin_dir']}/{command}", options, root, sudo)
+
+
+def _reads_table(values: Values) -> bool:
+    from conntrack_plugins.verdict import parse_rule
+
+    metrics = {parse_rule(text).expression.metric for text in values["checks"]}
+    return bool(values["netns"]) or not metrics <= set(CHEAP)
+
+
+def _sudo(values: Values, *, root: bool) -> bool:
+    return bool(values["sudo"] == "always" or (values["sudo"] == "needed" and root))

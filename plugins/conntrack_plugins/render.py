@@ -1,0 +1,223 @@
+"""Agents' configuration from templates/: what `conntrack-stat render` writes.
+
+Every value is escaped for the format of the file in which it stands, by the environment and not by
+the templates, so that none can be forgotten.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import textwrap
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from conntrack_common import __version__
+from conntrack_common.errors import InvalidRequest, NotAvailable
+from conntrack_common.metrics import BY_ID, select
+from conntrack_common.model import Sample
+from conntrack_common.record import NamedTuple
+from conntrack_plugins import collectd, command_lines, prometheus, quoting
+from conntrack_plugins.quoting import Verbatim
+from conntrack_plugins.settings import SETTINGS, Values, assignment
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import jinja2
+
+TEMPLATES = os.path.join(os.path.dirname(__file__), "templates")
+SUFFIX = ".j2"
+
+
+class Agent(NamedTuple):
+    """How values stand in an agent's files, where those belong, and what they may be read by."""
+
+    escape: Callable[[str], str]
+    place: str
+    text: str
+    mode: int = 0o644
+
+
+AGENTS = {
+    "nagios": Agent(quoting.nagios, "/etc/nagios4/conf.d", "Nagios: commands and services"),
+    "nrpe": Agent(quoting.nrpe, "/etc/nagios/nrpe.d", "NRPE: commands"),
+    "icinga2": Agent(quoting.icinga, "/etc/icinga2/conf.d", "Icinga 2: commands and apply rules"),
+    "collectd": Agent(
+        quoting.collectd, "/etc/collectd/collectd.conf.d", "collectd: the module and thresholds"
+    ),
+    "telegraf": Agent(quoting.toml, "/etc/telegraf/telegraf.d", "Telegraf: inputs.exec"),
+    "prometheus": Agent(quoting.yaml, "/etc/prometheus", "Prometheus: alert rules, their tests"),
+    "systemd": Agent(
+        quoting.systemd, "/etc/systemd/system", "systemd: textfile timer, capability drop-ins"
+    ),
+    "sudoers": Agent(str, "/etc/sudoers.d", "sudo: exactly the commands that need root", 0o440),
+    "settings": Agent(quoting.ini, "/etc", "the settings themselves, each with its meaning"),
+}
+
+
+class File(NamedTuple):
+    """A rendered file: its name below the agent's folder, and its text."""
+
+    name: str
+    text: str
+
+
+def render(agent: str, values: Values) -> list[File]:
+    """Return an agent's files; raises InvalidRequest (no such agent), NotAvailable (no jinja2)."""
+    if agent not in AGENTS:
+        raise InvalidRequest(f"there is no agent {agent!r}: known are {', '.join(AGENTS)}")
+    return [
+        File(name, expand(f"{agent}/{name}{SUFFIX}", agent, values))
+        for name in _names(os.path.join(TEMPLATES, agent))
+    ]
+
+
+def expand(template: str, agent: str, values: Values, **more: object) -> str:
+    """Return the text of one template, with an agent's way of escaping."""
+    environment = _environment(AGENTS[agent])
+    context = {**_context(agent, values), **more}
+    return environment.get_template(template).render(context)
+
+
+def write(files: Iterable[File], folder: str, mode: int, *, force: bool) -> None:
+    """Write all of the files into a folder, or none of them.
+
+    Raises InvalidRequest if one is there already (unless forced) or can't be written.
+    """
+    targets = [(file, os.path.join(folder, file.name)) for file in files]
+    there = [path for _file, path in targets if os.path.lexists(path)]
+    if there and not force:
+        raise InvalidRequest(f"{there[0]} is there already: --force replaces it")
+    with contextlib.ExitStack() as undo:
+        temporary = []
+        for file, path in targets:
+            partial = f"{path}.{os.getpid()}.tmp"
+            undo.callback(_remove, partial)
+            try:
+                os.makedirs(os.path.dirname(path), exist_ok=True)
+                _create(partial, file.text, mode)
+            except OSError as error:
+                raise InvalidRequest(
+                    f"{path} can't be written ({error.strerror}): "
+                    "give --output a directory that this user may write to"
+                ) from error
+            temporary.append((partial, path))
+        for partial, path in temporary:
+            os.replace(partial, path)
+
+
+def _create(path: str, text: str, mode: int) -> None:
+    # For its owner alone until it has its mode: sudoers may not be read by others meanwhile.
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(text.encode())
+        os.fchmod(file.fileno(), mode)
+
+
+def _remove(path: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(path)
+
+
+def _names(folder: str) -> Iterator[str]:
+    for where, folders, files in os.walk(folder):
+        folders.sort()
+        for file in sorted(files):
+            yield os.path.relpath(os.path.join(where, file), folder)[: -len(SUFFIX)]
+
+
+def _environment(agent: Agent) -> jinja2.Environment:
+    try:
+        import jinja2
+    except ImportError as error:
+        raise NotAvailable(
+            "rendering needs jinja2: apt install python3-jinja2, or "
+            "pip install 'conntrack-plugins[render]'"
+        ) from error
+
+    def finalize(value: object) -> str:
+        if isinstance(value, Verbatim):
+            return str(value)
+        if isinstance(value, str):
+            return agent.escape(value)
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return str(value)
+        raise TypeError(f"a template shows {value!r}, which is neither text nor number")
+
+    environment = jinja2.Environment(  # noqa: S701 - `finalize` escapes, and this is no HTML
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        undefined=jinja2.StrictUndefined,
+        finalize=finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters.update(
+        shell=quoting.shell,
+        sudoers=quoting.sudoers,
+        systemd_words=quoting.systemd_words,
+        icinga_text=lambda text: Verbatim(quoting.icinga_text(text)),
+        verbatim=Verbatim,
+        wrapped=lambda text: textwrap.wrap(text, 97),
+    )
+    return environment
+
+
+def _context(agent: str, values: Values) -> dict[str, Any]:
+    return {
+        **values,
+        "head": f"conntrack-stat render {agent} (conntrack-plugins {__version__})",
+        "place": AGENTS[agent].place,
+        "settings": SETTINGS,
+        "assignments": {each.key: assignment(each, values[each.key]) for each in SETTINGS},
+        "textfile_folder": os.path.dirname(values["textfile"]),
+        "checks_run": command_lines.checks(values),
+        "telegraf_run": command_lines.telegraf(values),
+        "prometheus_run": command_lines.prometheus(values),
+        "conntrackd_statistics": command_lines.conntrackd_statistics(values),
+        "chosen": [metric.id for metric in select(values["metrics"].split(","))]
+        if values["metrics"]
+        else [],
+        "thresholds": _thresholds(values),
+        "interfaces": _interfaces,
+        "prometheus_name": lambda metric_id: prometheus.name(BY_ID[metric_id]),
+    }
+
+
+def _interfaces() -> Any:
+    from conntrack_plugins.interface import commands
+
+    return commands()
+
+
+class Threshold(NamedTuple):
+    """A rule as collectd's threshold plugin can say it: ends of ranges may be absent."""
+
+    place: collectd.Identifier
+    bounds: tuple[tuple[str, str], ...]
+    text: str
+
+
+def _thresholds(values: Values) -> list[Threshold]:
+    """Return the settings' rules for collectd, which knows counters by their growth alone."""
+    from conntrack_plugins.verdict import parse_rule
+
+    usage = f"table.usage,{values['warning']},{values['critical']}"
+    found = []
+    for text in (usage, *values["checks"]):
+        rule = parse_rule(text)
+        metric = rule.expression.metric
+        if (metric.kind == "counter") != rule.expression.per_second:
+            continue
+        place = collectd.identifier(Sample(metric.id, rule.expression.labels, 0))
+        ranges = (("Warning", rule.warning), ("Failure", rule.critical))
+        bounds = [
+            (f"{word}{end}", f"{bound:g}")
+            for word, range_ in ranges
+            if str(range_) and not range_.invert
+            # Nothing in the catalogue is negative, so 0 as the lower end says nothing.
+            for end, bound in (("Min", range_.start), ("Max", range_.end))
+            if bound and abs(bound) != float("inf")
+        ]
+        if bounds:
+            found.append(Threshold(place, tuple(bounds), text))
+    return found
