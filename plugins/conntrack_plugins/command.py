@@ -76,8 +76,13 @@ def subcommand(
     work: Callable[[argparse.Namespace], Iterable[str]],
     text: str,
     examples: str = "",
+    *,
+    reads: bool = True,
 ) -> argparse.ArgumentParser:
-    """Add a subcommand whose output `work` makes, and return its parser."""
+    """Add a subcommand whose output `work` makes, and return its parser.
+
+    One that reads connection tracking has the options that say where.
+    """
     import argparse
 
     made = commands.add_parser(
@@ -90,8 +95,9 @@ def subcommand(
     )
     made.set_defaults(work=work)
     add_json(made)
-    add_netns(made)
-    add_proc_root(made)
+    if reads:
+        add_netns(made)
+        add_proc_root(made)
     return made
 
 

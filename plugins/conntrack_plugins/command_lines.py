@@ -12,9 +12,10 @@ from conntrack_common.metrics import CHEAP
 from conntrack_common.record import NamedTuple
 from conntrack_common.sources.conntrackd_requests import REQUESTS
 from conntrack_plugins.quoting import shell
-from conntrack_plugins.settings import Values, needs_root
+from conntrack_plugins.settings import Settings, Values, needs_root
 
 SUDO = ("sudo", "-n")
+EXECD = "--execd"
 
 
 class CommandLine(NamedTuple):
@@ -25,6 +26,11 @@ class CommandLine(NamedTuple):
     options: tuple[tuple[str, str], ...]
     root: bool
     sudo: bool
+
+    @property
+    def check(self) -> str:
+        """The name of the check that is run, as `conntrack` of check_conntrack."""
+        return self.program.rpartition("/")[2].replace("check_", "")
 
     @property
     def plain(self) -> tuple[str, ...]:
@@ -62,7 +68,7 @@ def checks(values: Values) -> list[CommandLine]:
         ways = (("--command", command),) if command else ()
         program = f"{values['plugin_dir']}/check_conntrackd"
         root = not command
-        made.append(CommandLine("conntrackd", program, ways, root, _sudo(values, root=root)))
+        made.append(CommandLine("conntrackd-health", program, ways, root, _sudo(values, root=root)))
     return made
 
 
@@ -78,7 +84,22 @@ def prometheus(values: Values) -> CommandLine:
     return made._replace(options=tuple(options), sudo=False)
 
 
-def conntrackd_statistics(values: Values) -> list[tuple[str, ...]]:
+def by_sudo(settings: Settings) -> list[tuple[str, tuple[str, ...]]]:
+    """Return who runs what by sudo, by each agent's own settings: the user and the words."""
+    found = []
+    for agent in ("nagios", "nrpe", "icinga2"):
+        user = settings[agent]["nagios_user"]
+        found += [(user, run.plain) for run in checks(settings[agent]) if run.sudo]
+        found += [(user, words) for words in _statistics(settings[agent])]
+    values = settings["telegraf"]
+    run = telegraf(values)
+    if run.sudo:
+        # The second is for [[inputs.execd]].
+        found += [(values["telegraf_user"], words) for words in (run.plain, (*run.plain, EXECD))]
+    return list(dict.fromkeys(found))
+
+
+def _statistics(values: Values) -> list[tuple[str, ...]]:
     """Return the commands that read conntrackd's statistics by sudo, none if they are not used."""
     command = tuple(values["conntrackd_command"])
     if not values["conntrackd"] or command[: len(SUDO)] != SUDO:

@@ -61,7 +61,7 @@ def yaml(text: str) -> str:
 
 
 def systemd(text: str) -> str:
-    """Return a text for between double quotes of systemd.service(5): '%' and '$' are doubled."""
+    """Return a text for between double quotes of systemd.service(5), with '%' and '$' doubled."""
     escaped = text.replace("\\", "\\\\").replace('"', r"\"")
     return escaped.replace("%", "%%").replace("$", "$$")
 
@@ -72,9 +72,9 @@ def systemd_words(words: Iterable[str]) -> Verbatim:
 
 
 def sudoers(words: Iterable[str]) -> Verbatim:
-    r"""Return a command for sudoers(5) that means these words and no others.
+    r"""Return a command that means these words and no others, for a file of sudo.
 
-    sudoers' own characters and those of fnmatch(3) lose their meaning by a backslash.
+    sudoers(5)'s own characters and those of fnmatch(3) lose their meaning by a backslash.
     """
     special = ',:=\\ #*?[]!"()'
     return Verbatim(

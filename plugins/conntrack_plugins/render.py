@@ -19,7 +19,7 @@ from conntrack_common.model import Sample
 from conntrack_common.record import NamedTuple
 from conntrack_plugins import collectd, command_lines, prometheus, quoting
 from conntrack_plugins.quoting import Verbatim
-from conntrack_plugins.settings import SETTINGS, Values, assignment
+from conntrack_plugins.settings import SETTINGS, Settings, Values, assignment, sections
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,20 +62,22 @@ class File(NamedTuple):
     text: str
 
 
-def render(agent: str, values: Values) -> list[File]:
+def render(agent: str, settings: Settings) -> list[File]:
     """Return an agent's files; raises InvalidRequest (no such agent), NotAvailable (no jinja2)."""
     if agent not in AGENTS:
         raise InvalidRequest(f"there is no agent {agent!r}: known are {', '.join(AGENTS)}")
-    return [
-        File(name, expand(f"{agent}/{name}{SUFFIX}", agent, values))
-        for name in _names(os.path.join(TEMPLATES, agent))
-    ]
+    return [File(name, expand(template, agent, settings)) for name, template in _templates(agent)]
 
 
-def expand(template: str, agent: str, values: Values, **more: object) -> str:
+def frames(agent: str) -> Iterator[tuple[str, str]]:
+    """Yield the files that an agent's validator wants around the rendered ones: name, template."""
+    return _templates(os.path.join("check", agent))
+
+
+def expand(template: str, agent: str, settings: Settings, **more: object) -> str:
     """Return the text of one template, with an agent's way of escaping."""
     environment = _environment(AGENTS[agent])
-    context = {**_context(agent, values), **more}
+    context = {**_context(agent, settings), **more}
     return environment.get_template(template).render(context)
 
 
@@ -92,9 +94,9 @@ def write(files: Iterable[File], folder: str, mode: int, *, force: bool) -> None
         temporary = []
         for file, path in targets:
             partial = f"{path}.{os.getpid()}.tmp"
-            undo.callback(_remove, partial)
             try:
                 os.makedirs(os.path.dirname(path), exist_ok=True)
+                undo.callback(_remove, partial)
                 _create(partial, file.text, mode)
             except OSError as error:
                 raise InvalidRequest(
@@ -118,11 +120,12 @@ def _remove(path: str) -> None:
         os.unlink(path)
 
 
-def _names(folder: str) -> Iterator[str]:
-    for where, folders, files in os.walk(folder):
+def _templates(folder: str) -> Iterator[tuple[str, str]]:
+    for where, folders, files in os.walk(os.path.join(TEMPLATES, folder)):
         folders.sort()
         for file in sorted(files):
-            yield os.path.relpath(os.path.join(where, file), folder)[: -len(SUFFIX)]
+            template = os.path.relpath(os.path.join(where, file), TEMPLATES)
+            yield os.path.relpath(template, folder)[: -len(SUFFIX)], template
 
 
 def _environment(agent: Agent) -> jinja2.Environment:
@@ -162,21 +165,23 @@ def _environment(agent: Agent) -> jinja2.Environment:
     return environment
 
 
-def _context(agent: str, values: Values) -> dict[str, Any]:
+def _context(agent: str, settings: Settings) -> dict[str, Any]:
+    values = settings[agent]
+    chosen = select(values["metrics"].split(",")) if values["metrics"] else ()
     return {
         **values,
         "head": f"conntrack-stat render {agent} (conntrack-plugins {__version__})",
         "place": AGENTS[agent].place,
         "settings": SETTINGS,
-        "assignments": {each.key: assignment(each, values[each.key]) for each in SETTINGS},
+        "assignment": lambda setting: assignment(setting, values[setting.key]),
+        "is_default": lambda setting: values[setting.key] == setting.parse(setting.default),
+        "sections": sections(settings, agent),
         "textfile_folder": os.path.dirname(values["textfile"]),
         "checks_run": command_lines.checks(values),
         "telegraf_run": command_lines.telegraf(values),
         "prometheus_run": command_lines.prometheus(values),
-        "conntrackd_statistics": command_lines.conntrackd_statistics(values),
-        "chosen": [metric.id for metric in select(values["metrics"].split(","))]
-        if values["metrics"]
-        else [],
+        "by_sudo": command_lines.by_sudo(settings),
+        "chosen": [metric.id for metric in chosen],
         "thresholds": _thresholds(values),
         "interfaces": _interfaces,
         "prometheus_name": lambda metric_id: prometheus.name(BY_ID[metric_id]),

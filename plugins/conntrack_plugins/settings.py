@@ -10,109 +10,31 @@ import configparser
 import os
 import re
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from conntrack_common.errors import InvalidRequest
 from conntrack_common.metrics import CHEAP, select
 from conntrack_common.record import NamedTuple
+from conntrack_plugins.setting_types import (
+    checks,
+    choice,
+    name,
+    netns,
+    optional_path,
+    path,
+    patterns,
+    percent,
+    seconds,
+    state,
+    switch,
+    words,
+)
 
 FILE = "/etc/conntrack-plugins.conf"
 ALL = "all"
 Values = Mapping[str, Any]
-
-
-def percent(text: str) -> float:
-    """Return a percentage: a number from 0 to 100."""
-    if not re.fullmatch(r"\d+(\.\d+)?%?", text, re.ASCII) or float(text.rstrip("%")) > 100:
-        raise InvalidRequest(f"{text!r} is no percentage: write a number from 0 to 100")
-    value = float(text.rstrip("%"))
-    return int(value) if value == int(value) else value
-
-
-def seconds(text: str) -> int:
-    """Return a time: a whole number of seconds from 1 to a day."""
-    if not re.fullmatch(r"\d{1,5}", text, re.ASCII) or not 1 <= int(text) <= 86400:
-        raise InvalidRequest(f"{text!r} is no interval: write whole seconds, from 1 to 86400")
-    return int(text)
-
-
-def switch(text: str) -> bool:
-    """Return what yes and no mean."""
-    try:
-        return {"yes": True, "no": False}[text.lower()]
-    except KeyError:
-        raise InvalidRequest(f"{text!r} is neither: write yes or no") from None
-
-
-def name(text: str) -> str:
-    """Return a name of a user or host, which no format has to quote."""
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", text, re.ASCII):
-        raise InvalidRequest(f"{text!r} is no name: letters, digits, '_', '.' and '-' make one")
-    return text
-
-
-def path(text: str) -> str:
-    """Return an absolute path of printable characters."""
-    if not text.startswith("/") or not text.isprintable():
-        raise InvalidRequest(f"{text!r} is no absolute path of printable characters")
-    return text
-
-
-def netns(text: str) -> str:
-    """Return what --netns takes: a namespace's name, a process's number, `all`, or nothing."""
-    if not text.isprintable() or "/" in text:
-        raise InvalidRequest(f"{text!r} is no network namespace: 'ip netns' lists their names")
-    return text
-
-
-def words(text: str) -> tuple[str, ...]:
-    """Return a command line's words."""
-    try:
-        found = tuple(shlex.split(text))
-    except ValueError as error:
-        raise InvalidRequest(f"{text!r} is no command line: {error}") from None
-    if not text.isprintable() or any("\n" in word for word in found):
-        raise InvalidRequest(f"{text!r} is no command line of printable characters")
-    return found
-
-
-def state(text: str) -> str:
-    """Return a Nagios state's name."""
-    known = ("ok", "warning", "critical", "unknown")
-    if text not in known:
-        raise InvalidRequest(f"{text!r} is no state: write {', '.join(known)}")
-    return text
-
-
-def patterns(text: str) -> str:
-    """Return patterns of metrics as --metrics takes them; empty is what anybody may read."""
-    found = [word for word in re.split(r"[\s,]+", text) if word]
-    select(found)
-    return ",".join(found)
-
-
-def checks(text: str) -> tuple[str, ...]:
-    """Return what --check takes, one a line."""
-    from conntrack_plugins.verdict import parse_rule
-
-    found = tuple(line.strip() for line in text.splitlines() if line.strip())
-    for line in found:
-        parse_rule(line)
-        if not line.isprintable():
-            raise InvalidRequest(f"{line!r} holds a character that can't be printed")
-    return found
-
-
-def choice(*known: str) -> Callable[[str], str]:
-    """Return what takes one of these words."""
-
-    def parse(text: str) -> str:
-        if text not in known:
-            raise InvalidRequest(f"{text!r} is none of {', '.join(known)}")
-        return text
-
-    return parse
+Settings = Mapping[str, Values]  # by agent
 
 
 class Setting(NamedTuple):
@@ -170,6 +92,13 @@ SETTINGS = (
     Setting("plugin_dir", "/usr/lib/nagios/plugins", path, "Where the checks are installed."),
     Setting("bin_dir", "/usr/bin", path, "Where the other commands are installed."),
     Setting(
+        "module_path",
+        "",
+        optional_path,
+        "Where collectd finds the Python modules. Empty: where Debian's python3 does; after a pip "
+        "installation its site-packages.",
+    ),
+    Setting(
         "textfile",
         "/var/lib/prometheus/node-exporter/conntrack.prom",
         path,
@@ -184,40 +113,58 @@ def defaults() -> Values:
     return {setting.key: setting.parse(setting.default) for setting in SETTINGS}
 
 
-def load(agent: str, agents: Iterable[str], file: str = "", said: Iterable[str] = ()) -> Values:
-    """Return an agent's settings: from the file, and over it `said`, which holds `key=value`.
+def load(agents: Iterable[str], file: str = "", said: Iterable[str] = ()) -> Settings:
+    """Return each agent's settings: from the file, and over it `said`, which holds `key=value`.
 
     Without `file`, FILE is read if it is there. Raises InvalidRequest that names place and key.
     """
-    values = dict(defaults())
-    if file or os.path.exists(FILE):
-        values.update(_from_file(file or FILE, agent, {ALL, *agents}))
-    for text in said:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise InvalidRequest(f"--set {text}: write KEY=VALUE, as warning=70")
-        values[key] = _parsed(key, value, f"--set {key}")
-    if values["critical"] < values["warning"]:
-        raise InvalidRequest(
-            f"warning ({values['warning']}) is above critical ({values['critical']}), "
-            "so nothing would ever warn"
-        )
-    return values
+    known = tuple(agents)
+    written = _from_file(file or FILE, {ALL, *known}) if file or os.path.exists(FILE) else {}
+    given = dict(_said(text) for text in said)
+    found = {
+        agent: {**defaults(), **written.get(ALL, {}), **written.get(agent, {}), **given}
+        for agent in known
+    }
+    for agent, values in found.items():
+        if values["critical"] < values["warning"]:
+            raise InvalidRequest(
+                f"for {agent}, warning ({values['warning']}) is above critical "
+                f"({values['critical']}), so nothing would ever warn"
+            )
+    return found
+
+
+def _said(text: str) -> tuple[str, Any]:
+    key, equals, value = text.partition("=")
+    if not equals:
+        raise InvalidRequest(f"--set {text}: write KEY=VALUE, as warning=70")
+    return key, _parsed(key, value, f"--set {key}")
 
 
 def assignment(setting: Setting, value: Any) -> str:
-    """Return the lines that say this in the file, as comments where it is the default."""
+    """Return the lines that say this in the file."""
     if isinstance(value, bool):
         text = "yes" if value else "no"
     elif isinstance(value, tuple):
         text = "\n".join(value) if setting.key == "checks" else shlex.join(value)
     else:
         text = str(value)
-    lines = [f"{setting.key} = {text}".rstrip()]
     if "\n" in text:
-        lines = [f"{setting.key} =", *(f"    {line}" for line in text.splitlines())]
-    mark = "#" if value == setting.parse(setting.default) else ""
-    return "\n".join(f"{mark}{line}" for line in lines)
+        return "\n".join([f"{setting.key} =", *(f"    {line}" for line in text.splitlines())])
+    return f"{setting.key} = {text}".rstrip()
+
+
+def sections(settings: Settings, over: str) -> dict[str, list[str]]:
+    """Return the lines of each section that a file needs beside [all], which holds `over`'s."""
+    return {
+        agent: [
+            assignment(BY_KEY[key], value)
+            for key, value in values.items()
+            if value != settings[over][key]
+        ]
+        for agent, values in settings.items()
+        if values != settings[over]
+    }
 
 
 def needs_root(values: Values) -> bool:
@@ -240,7 +187,7 @@ def _parsed(key: str, text: str, where: str) -> Any:
         raise InvalidRequest(f"{where}: {error}") from None
 
 
-def _from_file(file: str, agent: str, known: set[str]) -> Iterator[tuple[str, Any]]:
+def _from_file(file: str, known: set[str]) -> Settings:
     try:
         with open(file, encoding="utf-8") as opened:
             text = opened.read()
@@ -255,19 +202,18 @@ def _from_file(file: str, agent: str, known: set[str]) -> Iterator[tuple[str, An
                 f"{file}, line {lines[section, '']}: there is no agent {section!r}; "
                 f"write [{ALL}] or one of {', '.join(sorted(known - {ALL}))}"
             )
-    # What is broken for another agent is told, too: it would fail there one day.
-    parsed = {
-        (section, key): _parsed(key, value, f"{file}, line {lines[section, key]}, key {key}")
-        for section in sections
-        for key, value in sections[section].items()
+    return {
+        section: {
+            key: _parsed(key, value, f"{file}, line {lines[section, key]}, key {key}")
+            for key, value in found.items()
+        }
+        for section, found in sections.items()
     }
-    for wanted in (ALL, agent):
-        yield from ((key, value) for (section, key), value in parsed.items() if section == wanted)
 
 
 def _sections(file: str, text: str) -> Mapping[str, Mapping[str, str]]:
     parser = configparser.RawConfigParser(
-        delimiters=("=",), comment_prefixes=("#",), default_section="", empty_lines_in_values=False
+        delimiters=("=",), comment_prefixes=("#",), default_section=""
     )
     try:
         parser.read_string(text, file)

@@ -13,9 +13,12 @@ from typing import NamedTuple
 import pytest
 
 import processes
+from conntrack_common import __version__
+from conntrack_plugins.render import AGENTS
 from installation import command, entry_points, python_path
 
 DATA = Path(__file__).parent.parent / "data"
+SETTINGS = DATA / "settings"
 PROC, GOLDEN, SYNC = DATA / "proc", DATA / "golden", DATA / "conntrackd"
 SET_UPS = sorted(path.name for path in SYNC.iterdir() if path.is_dir())
 SITUATIONS = sorted(path.name for path in PROC.iterdir())
@@ -45,6 +48,16 @@ CASES = [
     Case("conntrack-stat", "ok", "status --json", "json"),
     Case("conntrack-stat", "no-conntrack", "status --json", "json-no-conntrack"),
     Case("conntrack-stat", "ok", "metrics", "metrics"),
+    Case("conntrack-stat", "ok", "render", "render"),
+    Case("conntrack-stat", "ok", "render nosuch", "render-unknown-agent"),
+    Case("conntrack-stat", "ok", "render nrpe --settings SETTINGS/broken.conf", "render-broken"),
+    *(Case("conntrack-stat", "ok", f"render {agent}", f"render-{agent}") for agent in AGENTS),
+    *(
+        Case(
+            "conntrack-stat", "ok", f"render {agent} --settings SETTINGS/gate.conf", f"gate-{agent}"
+        )
+        for agent in AGENTS
+    ),
     Case("conntrack-stat", "ok", "count", "count-of-a-copy"),
     *(Case("check_conntrackd", "ok", f"-v --file SYNC/{name}/s-all.txt", name) for name in SET_UPS),
     *(
@@ -90,13 +103,16 @@ CASES = [
 
 def run(case: Case, folder: Path) -> str:
     root = str(PROC / case.situation)
-    options = shlex.split(case.options.replace("SYNC", str(SYNC)))
+    options = shlex.split(
+        case.options.replace("SYNC", str(SYNC)).replace("SETTINGS", str(SETTINGS))
+    )
     state = ["--state-file", str(folder / "state")] * (case.program == "check_conntrackd")
     words = [*command(case.program), "--proc-root", root, *state, *options]
     done = processes.run(words, env={**python_path(), "COLUMNS": "100"})
     text = f"$ {case.program} {case.options}\n[{done.returncode}]\n{done.stdout}"
     text += f"--- standard error\n{done.stderr}" if done.stderr else ""
-    text = text.replace(root, "PROC").replace(str(SYNC), "SYNC")
+    text = text.replace(root, "PROC").replace(str(SYNC), "SYNC").replace(str(SETTINGS), "SETTINGS")
+    text = text.replace(f"(conntrack-plugins {__version__})", "(conntrack-plugins VERSION)")
     return re.sub(r'("time": |"host": |on )("?[\w.-]+"?)(,|$)', r"\1-\3", text, flags=re.MULTILINE)
 
 

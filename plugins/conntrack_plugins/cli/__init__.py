@@ -20,6 +20,7 @@ EXAMPLES = """\
   conntrack-stat counters        every counter, each CPU by itself
   conntrack-stat metrics         what can be measured, and what each agent calls it
   conntrack-stat doctor          what is missing or wrong, and how to mend it
+  conntrack-stat render nagios   an agent's configuration
   conntrack-stat demo            all of it on a table of its own (root)
 """
 
@@ -33,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
         events,
         expect,
         listing,
+        rendering,
         status,
         sync,
         top,
@@ -43,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
     command.add_netns(made)
     command.add_json(made)
     commands = made.add_subparsers(title="commands", metavar="COMMAND")
-    for module in (status, count, listing, events, top, expect, sync, doctor, demo):
+    for module in (status, count, listing, events, top, expect, sync, doctor, demo, rendering):
         module.add(commands)
     return made
 

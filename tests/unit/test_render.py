@@ -1,0 +1,185 @@
+"""Agents' configuration: values can't break out of their places; files come all or not at all."""
+
+from __future__ import annotations
+
+import configparser
+import json
+import os
+import re
+import shlex
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import processes
+from conntrack_common.errors import InvalidRequest, NotAvailable
+from conntrack_plugins import quoting
+from conntrack_plugins.render import AGENTS, TEMPLATES, File, expand, render, write
+from conntrack_plugins.settings import defaults, load
+from conntrack_plugins.validators import VALIDATORS, validate
+from installation import command, python_path
+
+PRINTABLE = st.text(st.characters(exclude_categories=("C", "Z"), include_characters=" "))
+DEFAULTS = load(AGENTS)
+WORDS = st.lists(PRINTABLE, min_size=1)
+
+
+def stat_render(*words: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    argv = [*command("conntrack-stat"), "render", *words]
+    return processes.run(argv, env={**python_path(), **(env or {})})
+
+
+@given(words=WORDS)
+def test_a_shells_line_means_its_words(words: list[str]) -> None:
+    assert shlex.split(quoting.shell(words)) == words
+
+
+@given(text=PRINTABLE)
+def test_yaml_and_toml_read_their_text_back(text: str) -> None:
+    # Between double quotes, JSON's escapes mean the same in both formats.
+    assert json.loads(f'"{quoting.yaml(text)}"') == text
+    assert json.loads(f'"{quoting.toml(text)}"') == text
+    assert "$" not in quoting.toml(text), "Telegraf would replace a variable"
+    if sys.version_info >= (3, 11):
+        import tomllib
+
+        assert tomllib.loads(f'x = "{quoting.toml(text)}"') == {"x": text}
+
+
+@given(text=PRINTABLE)
+def test_nothing_between_double_quotes_ends_them(text: str) -> None:
+    for escape in (quoting.icinga, quoting.icinga_text, quoting.collectd, quoting.systemd):
+        assert re.fullmatch(r'(?:[^"\\]|\\.)*', escape(text))
+    macros = quoting.icinga(text).replace("$$", "")
+    assert "$" not in macros
+    assert "$" not in quoting.nagios(text).replace("$$", "")
+    assert not re.search(r"(?<!\\);", quoting.nagios(text))
+    assert "%" not in quoting.systemd(text).replace("%%", "")
+
+
+@given(words=WORDS)
+def test_sudoers_takes_no_character_for_its_own(words: list[str]) -> None:
+    text = quoting.sudoers(words)
+    assert not re.search(r'(?<!\\)[,:=#*?\[\]!"()]', text.replace("\\\\", ""))
+    assert re.sub(r"\\(.)", r"\1", text) == " ".join(words)
+
+
+def test_each_template_escapes_what_it_shows() -> None:
+    hostile = "/x\"'$(id);`id`%n{{7*7}}\\"
+    values = {**defaults(), "plugin_dir": hostile, "bin_dir": hostile, "textfile": f"{hostile}/f"}
+    for agent, how in AGENTS.items():
+        for file in render(agent, dict.fromkeys(AGENTS, values)):
+            if agent in {"icinga2", "nagios"}:
+                assert (
+                    how.escape(hostile.partition("$")[0]) in file.text or hostile not in file.text
+                )
+            assert "49" not in file.text, "a value is no template"
+
+
+def test_a_template_can_show_no_structure_by_mistake(tmp_path: Path) -> None:
+    import jinja2
+
+    with pytest.raises((jinja2.UndefinedError, TypeError), match=r"undefined|Undefined"):
+        expand("check/collectd/frame.conf.j2", "collectd", DEFAULTS)  # lacks `folder`
+    with pytest.raises(TypeError, match="neither text nor number"):
+        expand("check/collectd/frame.conf.j2", "collectd", DEFAULTS, folder=None, modules="")
+
+
+def test_every_agent_has_templates_and_every_template_an_agent() -> None:
+    folders = {path.name for path in Path(TEMPLATES).iterdir()} - {"check"}
+    assert folders == set(AGENTS)
+    assert {path.name for path in Path(TEMPLATES, "check").iterdir()} <= set(VALIDATORS)
+
+
+def test_icinga_has_every_option_of_the_checks() -> None:
+    from conntrack_plugins.interface import commands
+
+    text = render("icinga2", DEFAULTS)[0].text
+    for program, prefix in (("check_conntrack", "conntrack"), ("check_conntrackd", "conntrackd")):
+        block = text.partition(f'object CheckCommand "{prefix}" {{')[2].partition("\nobject ")[0]
+        for option in commands()[program].options:
+            if option.long not in {"--help", "--version"}:
+                assert f'"{option.long}" = {{' in block
+                assert f'"${prefix}_{option.long[2:].replace("-", "_")}$"' in block
+
+
+def test_files_are_written_with_their_modes_and_never_over_others(tmp_path: Path) -> None:
+    done = stat_render("sudoers", "--output", str(tmp_path / "new"), "--set", "sudo=always")
+    file = tmp_path / "new/conntrack-plugins"
+    assert (done.returncode, done.stdout) == (0, f"written: {file}\n"), done
+    assert stat.S_IMODE(file.stat().st_mode) == 0o440
+    file.chmod(0o600)
+    file.write_text("mine", "utf-8")
+    done = stat_render("sudoers", "--output", str(tmp_path / "new"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith("conntrack-plugins is there already: --force replaces it\n")
+    assert file.read_text("utf-8") == "mine"
+    assert stat_render("sudoers", "--output", str(tmp_path / "new"), "--force").returncode == 0
+    assert "Belongs in /etc/sudoers.d" in file.read_text("utf-8")
+
+
+def test_all_files_are_written_or_none(tmp_path: Path) -> None:
+    (tmp_path / "there").write_text("a file, where a directory is needed", "utf-8")
+    files = [File("first", "1\n"), File("there/second", "2\n")]
+    with pytest.raises(InvalidRequest, match="second can't be written"):
+        write(files, str(tmp_path), 0o644, force=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+
+
+def test_nothing_is_written_that_the_validator_objects_to_or_can_not_judge(tmp_path: Path) -> None:
+    output = tmp_path / "output"
+    done = stat_render("nrpe", "--check", "--output", str(output))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "conntrack-stat: no program can check what is rendered for nrpe: leave out --check\n"
+    )
+    assert not output.exists()
+
+
+def test_a_missing_validator_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("conntrack_plugins.validators.PATH", "/nosuch")
+    for agent, validators in VALIDATORS.items():
+        program, package = validators[0].program, validators[0].package
+        with pytest.raises(NotAvailable, match=f"{program} is not installed.*install {package}"):
+            list(validate(agent, render(agent, DEFAULTS), DEFAULTS))
+
+
+def test_output_that_can_not_be_written(tmp_path: Path) -> None:
+    done = stat_render("nagios", "--output", "/proc/nosuch")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "can't be written" in done.stderr
+    assert "--output" in done.stderr
+
+
+def test_json_has_the_same_files() -> None:
+    found = json.loads(stat_render("nagios", "--json").stdout)["files"]
+    assert [(each["name"], each["text"]) for each in found] == render("nagios", DEFAULTS)
+    agents = json.loads(stat_render("--json").stdout)["agents"]
+    assert list(agents) == list(AGENTS)
+
+
+def test_the_settings_that_are_rendered_mean_what_they_were_rendered_from(tmp_path: Path) -> None:
+    source = Path(__file__).parent.parent / "data/settings/gate.conf"
+    values = load(AGENTS, str(source))
+    done = stat_render("settings", "--settings", str(source), "--output", str(tmp_path))
+    assert done.returncode == 0, done
+    assert load(AGENTS, str(tmp_path / "conntrack-plugins.conf")) == values
+    parser = configparser.RawConfigParser(delimiters=("=",))
+    parser.read_string(stat_render("settings").stdout)
+    assert dict(parser["all"]) == {}, "a default stands as a comment"
+
+
+def test_without_jinja2_a_sentence_says_what_to_install() -> None:
+    code = (
+        "import sys; sys.modules['jinja2'] = None\n"
+        "from conntrack_plugins.cli import main; sys.exit(main(['render', 'nrpe']))"
+    )
+    done = processes.run([sys.executable, "-c", code], env=python_path())
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "apt install python3-jinja2" in done.stderr
+    assert os.linesep.join(done.stderr.splitlines()[1:]) == ""
