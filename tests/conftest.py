@@ -14,6 +14,7 @@ import pytest
 import fill
 import namespaces
 import processes
+import rendered
 from installation import Installation
 from namespaces import Filled, Namespace
 
@@ -109,6 +110,12 @@ def installation() -> Iterator[Installation]:
     with tempfile.TemporaryDirectory(prefix="ctplug", dir="/tmp") as folder:
         Path(folder).chmod(0o755)
         yield Installation(Path(folder, "installed"))
+
+
+@pytest.fixture
+def hostile(folder: Path) -> Installation:
+    """The commands under a path that tries to break out of an agent's syntax."""
+    return Installation(folder / rendered.HOSTILE)
 
 
 @pytest.fixture

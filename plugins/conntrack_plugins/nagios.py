@@ -80,11 +80,19 @@ def rules(options: Options) -> list[Rule]:
     if not judged and not options.check:
         warning, critical = "80", "90"
     unlimited = nagiosplugin.Range()
-    return [
+    said = [parse_rule(text) for text in options.check]
+    shown = [
         Rule(Expression(BY_ID["table.usage"]), parse_range(warning), parse_range(critical)),
         Rule(Expression(BY_ID["table.entries"]), unlimited, unlimited, quiet=True),
-        *(parse_rule(text) for text in options.check),
     ]
+    # Agents keep one value for each label, so what has its own --check is not shown again.
+    judging = {rule.expression for rule in said}
+    kept = [
+        rule
+        for rule in shown
+        if rule.expression not in judging or str(rule.warning) or str(rule.critical)
+    ]
+    return [*kept, *said]
 
 
 def findings(options: Options, wanted: Sequence[Rule], root: ProcRoot) -> Iterator[Finding]:

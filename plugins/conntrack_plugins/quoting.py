@@ -7,8 +7,11 @@ stands for it there. Formats: the agents' own manuals, named at each.
 from __future__ import annotations
 
 import json
+import re
 import shlex
 from collections.abc import Iterable
+
+from conntrack_common.errors import InvalidRequest
 
 
 class Verbatim(str):
@@ -25,6 +28,15 @@ def shell(words: Iterable[str]) -> str:
 def nagios(text: str) -> str:
     """Return a text for Nagios' object files, where ';' begins a comment and '$' a macro."""
     return text.replace("$", "$$").replace(";", r"\;")
+
+
+def nagios_command(words: Iterable[str]) -> str:
+    """Return a command line for Nagios, before `nagios`; raises InvalidRequest."""
+    program, *further = words
+    # Nagios takes it for VARIABLE=VALUE, though it is quoted, and would run the next word.
+    if "=" in program:
+        raise InvalidRequest(f"Nagios can't run {program}: its path holds a '='")
+    return shell([program, *further])
 
 
 def nrpe(text: str) -> str:
@@ -61,24 +73,40 @@ def yaml(text: str) -> str:
 
 
 def systemd(text: str) -> str:
-    """Return a text for between double quotes of systemd.service(5), with '%' and '$' doubled."""
-    escaped = text.replace("\\", "\\\\").replace('"', r"\"")
-    return escaped.replace("%", "%%").replace("$", "$$")
+    """Return a text for between double quotes of systemd.syntax(7), with '%' doubled."""
+    return text.replace("\\", "\\\\").replace('"', r"\"").replace("%", "%%")
 
 
 def systemd_words(words: Iterable[str]) -> Verbatim:
-    """Return a command line for ExecStart=."""
-    return Verbatim(" ".join(f'"{systemd(word)}"' for word in words))
+    """Return a command line for ExecStart= of systemd.service(5).
+
+    Raises InvalidRequest for a command whose name systemd refuses.
+    """
+    program, *further = words
+    if set(program) & set("\"'\\"):
+        raise InvalidRequest(f"systemd can't run {program}: its path holds a quote or a backslash")
+    # '$' begins a variable, but not in the command's name.
+    quoted = [systemd(program), *(systemd(word).replace("$", "$$") for word in further)]
+    return Verbatim(" ".join(f'"{word}"' for word in quoted))
 
 
 def sudoers(words: Iterable[str]) -> Verbatim:
     r"""Return a command that means these words and no others, for a file of sudo.
 
-    sudoers(5)'s own characters and those of fnmatch(3) lose their meaning by a backslash.
+    sudoers(5) knows other escapes in the command than behind it, and fnmatch(3) has its own. Raises
+    InvalidRequest for a command whose name it has no way to write.
     """
-    special = ',:=\\ #*?[]!"()'
+    program, *further = words
+    if "\\" in program:
+        raise InvalidRequest(f"sudoers can't name {program}: its path holds a backslash")
+    wild = re.sub(r"[*?[]", r"[\g<0>]", program)
     return Verbatim(
-        " ".join("".join(f"\\{c}" if c in special else c for c in word) for word in words)
+        " ".join(
+            [
+                re.sub(r"[,:= #]", r"\\\g<0>", wild),
+                *(re.sub(r"[,:=\\ #*?\[\]!]", r"\\\g<0>", word) for word in further),
+            ]
+        )
     )
 
 

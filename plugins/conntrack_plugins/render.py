@@ -156,6 +156,7 @@ def _environment(agent: Agent) -> jinja2.Environment:
     )
     environment.filters.update(
         shell=quoting.shell,
+        nagios_command=quoting.nagios_command,
         sudoers=quoting.sudoers,
         systemd_words=quoting.systemd_words,
         icinga_text=lambda text: Verbatim(quoting.icinga_text(text)),

@@ -11,10 +11,11 @@ from conntrack_common.metrics import select
 
 
 def percent(text: str) -> float:
-    """Return a percentage: a number from 0 to 100."""
-    if not re.fullmatch(r"\d+(\.\d+)?%?", text, re.ASCII) or float(text.rstrip("%")) > 100:
-        raise InvalidRequest(f"{text!r} is no percentage: write a number from 0 to 100")
-    value = float(text.rstrip("%"))
+    """Return a percentage: a number above 0 and up to 100."""
+    number = re.fullmatch(r"(\d+(?:\.\d+)?)%?", text, re.ASCII)
+    value = float(number[1]) if number else 0.0
+    if not 0 < value <= 100:
+        raise InvalidRequest(f"{text!r} is no percentage: write a number above 0, up to 100")
     return int(value) if value == int(value) else value
 
 

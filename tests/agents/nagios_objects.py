@@ -71,6 +71,19 @@ SERVICE = {
 }
 
 
+SERVICE_TEMPLATE = {"name": "generic-service", "register": "0", **SERVICE}
+
+
+def configure_rendered(folder: Path, rendered: Path) -> Path:
+    """Write a configuration that reads a directory of rendered files; return the main file."""
+    main = configure(folder, {})
+    with main.open("a", encoding="utf-8") as file:
+        file.write(f"cfg_dir={rendered}\n")
+    with (folder / "objects.cfg").open("a", encoding="utf-8") as file:
+        file.write(_block("service", SERVICE_TEMPLATE))
+    return main
+
+
 def configure(folder: Path, commands: Mapping[str, str]) -> Path:
     """Write a configuration with one service for each command line; return the main file."""
     (folder / "results").mkdir()

@@ -13,6 +13,7 @@ import pytest
 import fill
 import oracle
 import processes
+import rendered
 import traffic
 from installation import Installation
 from namespaces import NOBODY, Namespace
@@ -29,6 +30,7 @@ PluginDir "/usr/lib/collectd"
 TypesDB "/usr/share/collectd/types.db"
 Interval 0.2
 ReadThreads {1}
+WriteThreads 1
 LoadPlugin logfile
 <Plugin logfile>
   LogLevel info
@@ -40,11 +42,13 @@ LoadPlugin csv
   DataDir "{0}/csv"
   StoreRates false
 </Plugin>
+"""
+PYTHON = """\
 LoadPlugin python
 <Plugin python>
-  ModulePath "{2}"
+  ModulePath "{0}"
   Import "conntrack_plugins.collectd"
-{3}</Plugin>
+{1}</Plugin>
 """
 MODULE = '  <Module "conntrack_plugins.collectd">\n{}  </Module>\n'
 
@@ -97,7 +101,8 @@ def started(folder: Path, installation: Installation) -> Iterator[Start]:
             os.chown(state, NOBODY, NOBODY)
         file = folder / f"collectd{len(daemons)}.conf"
         modules = "".join(MODULE.format(block) for block in blocks)
-        file.write_text(FRAME.format(state, threads, installation.modules, modules), "utf-8")
+        python = PYTHON.format(installation.modules, modules)
+        file.write_text(FRAME.format(state, threads) + python, "utf-8")
         must(["collectd", "-t", "-C", file])
         argv = namespace.argv(["collectd", "-f", "-C", file], user=user)
         daemons.append(Daemon(argv, folder / f"{file.name}.out"))
@@ -256,3 +261,26 @@ def test_as_nobody(filled_namespace: Namespace, started: Start) -> None:
     assert "CapEff:\t0000000000000000" in status
     collectd.stop()
     assert collectd.log == []
+
+
+def test_rendered_configuration_from_a_hostile_path(
+    filled_namespace: Namespace, hostile: Installation, folder: Path
+) -> None:
+    """Its thresholds are judged by collectd, whose notifications stand in its log."""
+    count = oracle.count(filled_namespace)
+    said = (f"checks=table.entries,1,{count - 1}\ncpu.drop/s,0,10", "interval=1", "warning=70")
+    files = rendered.render("collectd", folder, hostile, *said)
+    state = folder / "state"
+    state.mkdir()
+    file = folder / "collectd.conf"
+    include = f'Include "{files}/*.conf"\n'
+    file.write_text(FRAME.format(state, 5) + include, "utf-8")
+    with Daemon(filled_namespace.argv(["collectd", "-f", "-C", file]), folder / "out") as daemon:
+        collectd = Collectd(daemon, state)
+        check_values(collectd, filled_namespace)
+        told = daemon.until(
+            lambda: [line for line in collectd.log if "severity = FAILURE" in line], "an alarm"
+        )
+        collectd.stop()
+    assert all("type = conntrack, type_instance = entries" in line for line in told), told
+    assert "Traceback" not in "".join(collectd.log)

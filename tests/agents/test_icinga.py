@@ -9,13 +9,14 @@ import pytest
 
 import formats
 import oracle
+import rendered
 from installation import Installation
 from namespaces import Namespace
 from processes import Daemon, must
 
-pytestmark = [pytest.mark.kernel, pytest.mark.agent("icinga2")]
+pytestmark = [pytest.mark.kernel, pytest.mark.agent("icinga2", "sudo")]
 
-CONFIGURATION = """\
+FRAME = """\
 include <itl>
 object CheckerComponent "checker" {{ }}
 object PerfdataWriter "perfdata" {{
@@ -25,8 +26,11 @@ object PerfdataWriter "perfdata" {{
   host_temp_path = "{0}/temporary/host"
   rotation_interval = 2s
 }}
+object Host "gate" {{ check_command = "dummy", check_interval = 1h }}
+"""
+CONFIGURATION = """\
 object CheckCommand "conntrack" {{
-  command = [ "{1}" ]
+  command = [ "{0}" ]
   arguments = {{
     "--warning" = "$conntrack_warning$"
     "--critical" = "$conntrack_critical$"
@@ -34,7 +38,6 @@ object CheckCommand "conntrack" {{
     "-v" = {{ }}
   }}
 }}
-object Host "gate" {{ check_command = "dummy", check_interval = 1h }}
 template Service "every second" {{
   host_name = "gate"
   check_command = "conntrack"
@@ -59,14 +62,11 @@ def test_states_and_numbers_arrive(
         SERVICE.format(name, f'  vars.conntrack_check = [ "{check}", "cpu.insert,," ]\n')
         for name, check in services.items()
     ]
-    state = folder / "icinga"
-    for name in ("lib", "log", "cache", "spool", "temporary", "run"):
-        (state / name).mkdir(parents=True)
+    state = state_folder(folder)
     file = folder / "icinga2.conf"
     check = installation.command("check_conntrack")
-    file.write_text(CONFIGURATION.format(state, check) + "".join(blocks), "utf-8")
-    for path in (state, *state.iterdir()):
-        shutil.chown(path, "nagios", "nagios")
+    text = FRAME.format(state) + CONFIGURATION.format(check)
+    file.write_text(text + "".join(blocks), "utf-8")
     options = ["-c", str(file), *_places(state)]
     must(["icinga2", "daemon", "-C", *options])
     argv = filled_namespace.argv(["icinga2", "daemon", *options])
@@ -85,6 +85,43 @@ def test_states_and_numbers_arrive(
         assert data.keys() == {"table.usage", "table.entries", "cpu.insert"}, name
         assert int(data["table.entries"].value) == count, name
         assert (int(data["cpu.insert"].value), data["cpu.insert"].unit) == (inserted, "c"), name
+
+
+def test_rendered_configuration_from_a_hostile_path(
+    filled_namespace: Namespace, hostile: Installation, folder: Path
+) -> None:
+    """sudoers names the words in an order, so Icinga has to keep to it."""
+    count = oracle.count(filled_namespace)
+    said = ("host=gate", "interval=1", f"checks=tcp.state,0:,{count}\ntable.entries,1,{count}")
+    objects = rendered.render("icinga2", folder, hostile, *said, "no_conntrack=critical")
+    sudoers = rendered.render("sudoers", folder, hostile, *said, "no_conntrack=critical")
+    state = state_folder(folder)
+    file = folder / "icinga2.conf"
+    constant = 'const PluginDir = "/nosuch"\n'
+    include = f'include "{objects}/*.conf"\n'
+    file.write_text(FRAME.format(state) + constant + include, "utf-8")
+    words = ["icinga2", "daemon", "-c", file, *_places(state)]
+    argv = filled_namespace.argv(rendered.with_sudoers(sudoers, words))
+    with Daemon(argv, folder / "log") as icinga:
+        found = icinga.until(
+            lambda: len(_perfdata(state)) == 2 and _perfdata(state), "both services", seconds=40
+        )
+    assert found["conntrack-usage"]["SERVICESTATE"] == "OK", found
+    rules = found["conntrack-thresholds"]
+    assert rules["SERVICESTATE"] == "WARNING", rules
+    data = formats.perfdata(rules["SERVICEPERFDATA"])
+    assert int(data["table.entries"].value) == count
+    assert "tcp.state.ESTABLISHED" in data
+
+
+def state_folder(folder: Path) -> Path:
+    """Make the daemon's directories, which belong to the user that it becomes."""
+    state = folder / "icinga"
+    for name in ("lib", "log", "cache", "spool", "temporary", "run"):
+        (state / name).mkdir(parents=True)
+    for path in (state, *state.iterdir()):
+        shutil.chown(path, "nagios", "nagios")
+    return state
 
 
 def _places(state: Path) -> list[str]:

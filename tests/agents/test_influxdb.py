@@ -6,6 +6,7 @@ Telegraf itself is in no Debian release; its exec input hands these lines on as 
 from __future__ import annotations
 
 import json
+import shlex
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -16,8 +17,9 @@ from typing import Any
 import pytest
 
 import oracle
+import rendered
 import traffic
-from installation import command, python_path
+from installation import Installation, command, python_path
 from namespaces import Namespace
 from processes import Daemon, accepts, free_port
 
@@ -142,3 +144,28 @@ def test_growth_in_the_database_is_the_kernels(namespace: Namespace, influx: Inf
     assert grown >= 25
     assert rows[0]["grown"] == grown
     assert not influx.query("SELECT * FROM conntrack"), "--metrics keeps the table out"
+
+
+def test_rendered_command_from_a_hostile_path(
+    filled_namespace: Namespace, hostile: Installation, folder: Path, influx: Influx
+) -> None:
+    """What Telegraf would run, split as a shell does, as its exec input does."""
+    import tomllib
+
+    said = ("metrics=table.*, tcp.state", "sudo=never", "interval=10")
+    files = rendered.render("telegraf", folder, hostile, *said, check=False)
+    text = (files / "conntrack.conf").read_text("utf-8")
+    (plugin,) = tomllib.loads(text)["inputs"]["exec"]
+    assert (plugin["interval"], plugin["data_format"]) == ("10s", "influx")
+    (line,) = plugin["commands"]
+    done = filled_namespace.run(shlex.split(line))
+    assert (done.returncode, done.stderr) == (0, "")
+    influx.write(done.stdout)
+    (row,) = influx.query("SELECT entries FROM conntrack")
+    assert row["entries"] == oracle.count(filled_namespace)
+    (row,) = influx.query("SELECT sum(entries) AS entries FROM conntrack_protocol")
+    assert row["entries"] == oracle.count(filled_namespace)
+    # The example that is commented out is right, too.
+    example = text.partition("# [[inputs.execd]]")[2].replace("\n# ", "\n")
+    words = tomllib.loads(example)["command"]
+    assert words == [*shlex.split(line), "--execd"]

@@ -10,13 +10,14 @@ import pytest
 
 import formats
 import oracle
+import rendered
 import traffic
 from agents import nagios_objects
 from installation import Installation
 from namespaces import Namespace
 from processes import Daemon
 
-pytestmark = [pytest.mark.kernel, pytest.mark.agent("nagios4")]
+pytestmark = [pytest.mark.kernel, pytest.mark.agent("nagios4", "sudo")]
 
 
 @pytest.fixture
@@ -110,3 +111,32 @@ def test_count_follows_the_traffic(
         nagios.until(lambda: seen() == (3, 1), "it sees 3 entries, and warns")
         namespace.must("conntrack", "-F")
         nagios.until(lambda: seen() == (0, 0), "it sees an empty table again")
+
+
+def test_rendered_configuration_from_a_hostile_path(
+    filled_namespace: Namespace, hostile: Installation, folder: Path, state: Path
+) -> None:
+    """The thresholds read the whole table, so they run by sudo, by the rendered sudoers."""
+    count = oracle.count(filled_namespace)
+    said = ("host=gate", "interval=60", f"checks=tcp.state,0:,{count}\ntable.entries,1,{count}")
+    objects = rendered.render("nagios", folder, hostile, *said)
+    sudoers = rendered.render("sudoers", folder, hostile, *said)
+    main = nagios_objects.configure_rendered(state, objects)
+    own(state)
+    argv = filled_namespace.argv(rendered.with_sudoers(sudoers, ["nagios4", main]))
+    with Daemon(argv, folder / "log") as nagios:
+
+        def checked() -> dict[str, dict[str, str]] | None:
+            found = nagios_objects.services(state)
+            return found if len(found) == 2 else None
+
+        found = nagios.until(checked, "both services were checked")
+    usage = formats.perfdata(found["conntrack-usage"]["performance_data"])
+    assert (usage["table.usage"].warning, usage["table.usage"].critical) == ("80", "90")
+    rules = found["conntrack-thresholds"]
+    assert rules["current_state"] == "1", rules
+    data = formats.perfdata(rules["performance_data"])
+    assert int(data["table.entries"].value) == count
+    states = [int(found.value) for name, found in data.items() if name.startswith("tcp.state")]
+    lines = oracle.listing(filled_namespace)
+    assert sum(states) == sum(line.startswith("tcp ") for line in lines)

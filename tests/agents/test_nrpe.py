@@ -10,6 +10,7 @@ import pytest
 
 import formats
 import oracle
+import rendered
 from installation import Installation
 from namespaces import Namespace
 from processes import Daemon
@@ -70,3 +71,24 @@ def test_states_and_numbers_arrive(
     assert int(insert.value) == oracle.total(oracle.statistics(quiet), "insert")
     assert answers["detailed"].stdout.count("\n") > 1, "the details arrive, too"
     assert "no Nagios range" in answers["wrong"].stdout
+
+
+def test_rendered_configuration_from_a_hostile_path(
+    quiet: Namespace, hostile: Installation, folder: Path
+) -> None:
+    count = oracle.count(quiet)
+    said = f"checks=tcp.state,0:,{count}\ntable.entries,1,{count}"
+    commands = rendered.render("nrpe", folder, hostile, said, check=False)
+    sudoers = rendered.render("sudoers", folder, hostile, said)
+    file = folder / "nrpe.cfg"
+    include = f"include_dir={commands}\n"
+    file.write_text(CONFIGURATION.format(folder=folder, port=PORT) + include, "utf-8")
+    argv = quiet.argv(rendered.with_sudoers(sudoers, ["nrpe", "-c", file, "-f"]))
+    with Daemon(argv, folder / "log") as nrpe:
+        nrpe.until(lambda: f":{PORT} " in quiet.must("ss", "-ltn"), "it listens")
+        usage = ask(quiet, "check_conntrack-usage")
+        rules = ask(quiet, "check_conntrack-thresholds")
+    assert usage.returncode == 0, usage
+    assert rules.returncode == 1, rules
+    data = formats.plugin(rules.stdout)[1]
+    assert int(data["table.entries"].value) == count == oracle.count(quiet)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,8 +12,9 @@ import pytest
 import formats
 import oracle
 import processes
+import rendered
 import traffic
-from installation import command, python_path
+from installation import Installation, command, python_path
 from namespaces import Namespace
 from processes import Daemon, accepts, free_port
 
@@ -42,16 +44,10 @@ def test_promtool_finds_nothing_to_criticize(filled_namespace: Namespace) -> Non
 
 
 @pytest.fixture
-def scrape(folder: Path) -> Iterator[Scrape]:
-    """A node_exporter that reads folder/textfile."""
+def exporter(folder: Path) -> Iterator[int]:
+    """The port of a node_exporter that reads folder/textfile."""
     port = free_port()
     (folder / "textfile").mkdir()
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-
-    def answer() -> str:
-        with opener.open(f"http://127.0.0.1:{port}/metrics", timeout=10) as found:
-            return str(found.read().decode())
-
     options = [
         "--collector.disable-defaults",
         "--web.disable-exporter-metrics",
@@ -61,7 +57,19 @@ def scrape(folder: Path) -> Iterator[Scrape]:
     ]
     with Daemon([EXPORTER, *options], folder / "log") as daemon:
         daemon.until(lambda: accepts(port), "it listens")
-        yield answer
+        yield port
+
+
+@pytest.fixture
+def scrape(exporter: int) -> Scrape:
+    """What asks it."""
+    return lambda: get(exporter, "/metrics")
+
+
+def get(port: int, path: str) -> str:
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(f"http://127.0.0.1:{port}{path}", timeout=10) as answer:
+        return str(answer.read().decode())
 
 
 def served(scrape: Scrape) -> dict[tuple[str, formats.Labels], float]:
@@ -101,3 +109,56 @@ def test_node_exporter_keeps_help_and_types(
     answered = scrape().splitlines()
     assert heads
     assert [line for line in heads if line not in answered] == []
+
+
+PROMETHEUS = """\
+global:
+  scrape_interval: 1s
+  evaluation_interval: 1s
+rule_files: ["{rules}"]
+scrape_configs:
+  - job_name: gate
+    static_configs:
+      - targets: ["127.0.0.1:{port}"]
+"""
+
+
+@pytest.mark.agent("promtool")
+def test_a_wrong_rule_fails_the_rendered_tests(installation: Installation, folder: Path) -> None:
+    files = rendered.render("prometheus", folder, installation, "conntrackd=yes")
+    tests = files / "conntrack.rules.test.yml"
+    words = ["promtool", "test", "rules", str(tests)]
+    assert processes.run(words).returncode == 0
+    rules = files / "conntrack.rules.yml"
+    rules.write_text(rules.read_text("utf-8").replace(">= 80", ">= 101"), "utf-8")
+    failed = processes.run(words)
+    assert failed.returncode == 1
+    assert "ConntrackTableFilling" in failed.stdout + failed.stderr
+
+
+@pytest.mark.agent(EXPORTER, "prometheus", "promtool")
+def test_rendered_rules_see_the_numbers_in_a_real_prometheus(
+    filled_namespace: Namespace, installation: Installation, folder: Path, exporter: int
+) -> None:
+    output = folder / "textfile" / "conntrack.prom"
+    said = ("warning=0.5", "critical=100", f"textfile={output}")
+    files = rendered.render("prometheus", folder, installation, *said)
+    write(filled_namespace, output)
+    port = free_port()
+    file = folder / "prometheus.yml"
+    rules = files / "conntrack.rules.yml"
+    file.write_text(PROMETHEUS.format(rules=rules, port=exporter), "utf-8")
+    words = ["prometheus", f"--config.file={file}", f"--storage.tsdb.path={folder}/data"]
+    words += [f"--web.listen-address=127.0.0.1:{port}"]
+
+    def alerts() -> list[dict[str, str]]:
+        found = json.loads(get(port, "/api/v1/alerts"))["data"]["alerts"]
+        return [{**alert["labels"], **alert["annotations"]} for alert in found]
+
+    with Daemon(words, folder / "prometheus.log") as daemon:
+        daemon.until(lambda: accepts(port), "it listens")
+        found = daemon.until(alerts, "an alert is pending", seconds=30)
+    assert {alert["alertname"] for alert in found} == {"ConntrackTableFilling"}
+    samples = formats.exposition(output.read_text("utf-8"))
+    usage = samples["conntrack_table_usage_ratio", ()] * 100
+    assert f" is {usage:.4g}" in found[0]["summary"], found

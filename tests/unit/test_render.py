@@ -60,25 +60,48 @@ def test_nothing_between_double_quotes_ends_them(text: str) -> None:
     assert "$" not in quoting.nagios(text).replace("$$", "")
     assert not re.search(r"(?<!\\);", quoting.nagios(text))
     assert "%" not in quoting.systemd(text).replace("%%", "")
+    line = quoting.systemd_words(["/x", text])
+    assert "$" not in line.replace("$$", "")
 
 
 @given(words=WORDS)
 def test_sudoers_takes_no_character_for_its_own(words: list[str]) -> None:
-    text = quoting.sudoers(words)
-    assert not re.search(r'(?<!\\)[,:=#*?\[\]!"()]', text.replace("\\\\", ""))
-    assert re.sub(r"\\(.)", r"\1", text) == " ".join(words)
+    program = words[0].replace("\\", "")
+    text = quoting.sudoers([program, *words[1:]])
+    start = quoting.sudoers([program])
+    bare = re.sub(r"\[([*?[])\]", "", start.replace("\\", ""))
+    assert not re.search(r"[*?[]", bare)
+    assert not re.search(r"(?<!\\)[,:=# ]", start)
+    arguments = text[len(start) + 1 :]
+    assert re.fullmatch(r"(?:[^,:=#*?\[\]!\\]|\\.)*", arguments)
+    assert re.sub(r"\\(.)", r"\1", arguments) == " ".join(words[1:])
 
 
-def test_each_template_escapes_what_it_shows() -> None:
-    hostile = "/x\"'$(id);`id`%n{{7*7}}\\"
+def test_nagios_can_not_run_an_equals_sign() -> None:
+    with pytest.raises(InvalidRequest, match="holds a '='"):
+        quoting.nagios_command(["/opt/a=b", "-s"])
+    assert quoting.nagios_command(["/opt/ab", "-s="]) == "/opt/ab -s="
+
+
+@pytest.mark.parametrize("program", ["/opt/it's", '/opt/a"b', "/opt/a\\b"])
+def test_systemd_can_not_run_quotes(program: str) -> None:
+    with pytest.raises(InvalidRequest, match="holds a quote or a backslash"):
+        quoting.systemd_words([program, "-s"])
+
+
+def test_sudoers_can_not_name_a_backslash() -> None:
+    with pytest.raises(InvalidRequest, match="holds a backslash"):
+        quoting.sudoers(["/opt/a\\b", "-s"])
+
+
+def test_a_value_is_no_template() -> None:
+    hostile = "/x$(id);`id`%n{{7*7}}{% raw %}"
     values = {**defaults(), "plugin_dir": hostile, "bin_dir": hostile, "textfile": f"{hostile}/f"}
     for agent, how in AGENTS.items():
-        for file in render(agent, dict.fromkeys(AGENTS, values)):
-            if agent in {"icinga2", "nagios"}:
-                assert (
-                    how.escape(hostile.partition("$")[0]) in file.text or hostile not in file.text
-                )
-            assert "49" not in file.text, "a value is no template"
+        texts = "".join(file.text for file in render(agent, dict.fromkeys(AGENTS, values)))
+        shown = re.findall(r"/x.*?raw %+\}", texts)
+        assert set(shown) <= {hostile, how.escape(hostile), quoting.systemd(hostile)}, agent
+        assert shown or agent in {"collectd", "sudoers"}, agent
 
 
 def test_a_template_can_show_no_structure_by_mistake(tmp_path: Path) -> None:

@@ -1,0 +1,52 @@
+"""The rendered units before systemd's own verification, which finds commands and reads drop-ins."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+import formats
+import oracle
+import processes
+import rendered
+from installation import Installation, command, python_path
+from namespaces import Namespace
+
+pytestmark = pytest.mark.agent("systemd-analyze")
+
+
+def started(unit: Path) -> list[str]:
+    """The words of ExecStart=, whose quotes are a shell's but for doubled '%' and '$'."""
+    (line,) = [each for each in unit.read_text("utf-8").splitlines() if each.startswith("ExecS")]
+    words = shlex.split(line.partition("=")[2])
+    return [word.replace("%%", "%").replace("$$", "$") for word in words]
+
+
+@pytest.mark.kernel
+def test_the_service_writes_the_file(filled_namespace: Namespace, folder: Path) -> None:
+    """systemd-analyze, which render asks, finds the command under its hostile path.
+
+    A path with quotes is refused: systemd takes none in a command's name.
+    """
+    hostile = Installation(folder / rendered.HOSTILE.replace('"', "").replace("'", ""))
+    (folder / "te x%t").mkdir()
+    output = folder / "te x%t/conntrack.prom"
+    units = rendered.render("systemd", folder, hostile, f"textfile={output}", "interval=15")
+    words = started(units / "conntrack-prometheus.service")
+    assert words[0] == hostile.command("conntrack-prometheus")
+    done = filled_namespace.run(words)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    found = formats.exposition(output.read_text("utf-8"))
+    assert found["conntrack_table_entries", ()] == oracle.count(filled_namespace)
+    assert "OnUnitActiveSec=15s" in (units / "conntrack-prometheus.timer").read_text("utf-8")
+
+
+def test_a_command_that_is_not_there_is_found(installation: Installation, folder: Path) -> None:
+    words = ["render", "systemd", "--check", "--output", str(folder / "x")]
+    said = ["--set", f"bin_dir={folder}/nosuch"]
+    done = processes.run([*command("conntrack-stat"), *words, *said], env=python_path())
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"Command {folder}/nosuch/conntrack-prometheus is not executable" in done.stderr
+    assert not (folder / "x").exists()
