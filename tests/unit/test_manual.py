@@ -92,7 +92,7 @@ def test_every_subcommand_has_a_section_with_its_own_options() -> None:
         untitled = [each for each in command.groups if each.title in manual.UNTITLED]
         for option in (each for group in untitled for each in group.options):
             everywhere = option in COMMANDS["conntrack-stat"].options
-            assert (text(option.flags[-1]) in part) is not everywhere, option
+            assert (rf"\fB{text(option.flags[-1])}\fP" in part) is not everywhere, option
 
 
 def test_options_that_only_one_subcommand_takes_stand_there() -> None:
