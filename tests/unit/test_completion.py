@@ -18,11 +18,13 @@ import pytest
 
 import processes
 from conntrack_common.metrics import BY_ID, CATALOGUE
+from conntrack_plugins import completion
 from conntrack_plugins.completion import script
 from conntrack_plugins.interface import commands
 from installation import TREE, entry_points
 
 COMMANDS = commands()
+PACKAGE = Path("/usr/share/bash-completion/bash_completion")
 BASH = ["bash", "--norc", "--noprofile"]
 HOSTILE = (
     "$(touch pwned)",
@@ -232,9 +234,14 @@ def test_the_module_writes_the_script_and_its_names(tmp_path: Path) -> None:
 
 
 class Terminal:
-    """An interactive bash that has read the script."""
+    """An interactive bash that has read the script, or what is said instead."""
 
-    def __init__(self, room: Path, more: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        room: Path,
+        start: str = "source ./script",
+        more: Mapping[str, str] | None = None,
+    ) -> None:
         self._main, terminal = pty.openpty()
         env = processes.environment(
             {"HOME": str(room), "TERM": "dumb", "PS1": "> ", **(more or {})}
@@ -250,7 +257,7 @@ class Terminal:
         )
         os.close(terminal)
         self.type(
-            "bind 'set enable-bracketed-paste off'; source ./script; "
+            f"bind 'set enable-bracketed-paste off'; {start}; "
             "show() { printf 'WORD %s\\n' \"$@\"; }; echo END$((1 + 1))\n"
         )
         self.until("END2\r\n")
@@ -305,3 +312,14 @@ def test_on_a_terminal(room: Path) -> None:
     finally:
         terminal.close()
     assert not list(room.rglob("pwned"))
+
+
+@pytest.mark.skipif(not PACKAGE.exists(), reason="bash-completion is not installed")
+def test_the_package_finds_it_by_the_command(room: Path) -> None:
+    completion.main([str(room / "data" / "bash-completion" / "completions")])
+    terminal = Terminal(room, f"source {PACKAGE}", {"XDG_DATA_HOME": str(room / "data")})
+    try:
+        for name in entry_points():
+            assert terminal.completed(f"{name} --proc-r") == [name, "--proc-root"]
+    finally:
+        terminal.close()

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import processes
@@ -25,7 +25,9 @@ from installation import TREE, entry_points
 PAGES = pages()
 COMMANDS = commands()
 ENVIRONMENT = {"MANROFFSEQ": "", "MANWIDTH": "80"}
-HOSTILE = st.text(st.sampled_from(r""".'"\-`^~$[]{}()%&*|#;:,…é aenfBRzSH0"""), max_size=40)
+CHARACTERS = st.sampled_from(r""".'"\-`^~$[]{}()%&*|#;:,…é aenfBRzSH0""")
+STARTS = st.sampled_from(["", ".", "'", "\\", ".so ", ".EE ", "\\fB", "\\\\", '"'])
+HOSTILE = st.builds(str.__add__, STARTS, st.text(CHARACTERS, max_size=40))
 
 
 def needs(program: str) -> pytest.MarkDecorator:
@@ -103,9 +105,26 @@ def test_options_that_only_one_subcommand_takes_stand_there() -> None:
     made = page(Interface("x", "Show x.", (), "", (one, two)))
     assert made.count(r"\fB\-p\fP") == 1
     assert "The commands one, two take these." in made
+    assert made.index("The commands one") < made.index(".SH COMMANDS")
     before, after = made.split('.SS "x one')
     assert r"\-\-way" in after
     assert r"\-\-way" not in before
+
+
+def test_options_of_every_subcommand_are_told_once() -> None:
+    both, first = Option(("--both",), "", "b"), Option(("--first",), "", "f")
+    one = Interface("one", "Show one.", (Group("options", (both, first)),), "")
+    two = Interface("two", "Show two.", (Group("options", (both,)),), "")
+    made = page(Interface("x", "Show x.", (Group("options", (both, first)),), "", (one, two)))
+    assert r"Each takes \-\-both, too." in made
+    assert [made.count(rf"\fB\-\-{name}\fP") for name in ("both", "first")] == [1, 2]
+
+
+def test_what_is_said_behind_the_examples_is_description() -> None:
+    check, telegraf = PAGES["check_conntrack.1"], PAGES["conntrack-telegraf.1"]
+    assert ".PP\nA range is [@][start:]end: alert" in check.partition(".SH OPTIONS")[0]
+    assert "A range is" not in check.partition(".SH EXAMPLES")[2]
+    assert ".PP\ntelegraf.conf:\n.EX\n[[inputs.exec]]\n" in telegraf.partition(".SH EXAMPLES")[2]
 
 
 def test_every_setting_is_told() -> None:
@@ -150,8 +169,8 @@ def test_no_page_has_warnings(folder: Path, name: str) -> None:
 def test_a_reader_sees_options_and_examples_as_they_are_typed(folder: Path, name: str) -> None:
     read = shown(folder / f"{name}.1")
     lines = [each.strip() for each in read.splitlines()]
-    for example in examples_of(COMMANDS[name]):
-        assert example.strip() in lines
+    for typed in examples_of(COMMANDS[name]):
+        assert typed.strip() in lines
     for interface in with_subcommands(COMMANDS[name]):
         for option in interface.options:
             assert re.search(rf"^ +{re.escape(', '.join(option.flags))}\b", read, re.MULTILINE)
@@ -185,10 +204,12 @@ def test_apropos_knows_the_name(folder: Path, name: str) -> None:
     max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(texts=st.lists(HOSTILE, min_size=1, max_size=8))
+@example(texts=[".so /etc/passwd", "'br x", r"\fBbold", ".EE", r"\*(HF", '." x "y"'])
 def test_no_text_is_taken_for_a_request(tmp_path: Path, texts: list[str]) -> None:
     options = tuple(Option((f"--o{at}",), "V", f"{words} {at}") for at, words in enumerate(texts))
-    example = "".join(f"  x {words}\n  {words} y\n" for words in texts)
-    hostile = Interface("x", texts[0], (Group(texts[-1], options),), example)
+    lines = "".join(f"  x {words}\n  {words} y\n" for words in texts)
+    notes = "".join(f"\nsay {words} y\n" for words in texts)
+    hostile = Interface("x", f"{texts[0]} z", (Group(texts[-1], options),), lines + notes)
     file = tmp_path / "x.1"
     file.write_text(page(hostile), "utf-8")
     assert warnings(file) == ""
@@ -197,3 +218,5 @@ def test_no_text_is_taken_for_a_request(tmp_path: Path, texts: list[str]) -> Non
     for at, words in enumerate(texts):
         assert flat(f"--o{at} V {words} {at}") in flat(read)
         assert f" {words} y\n" in read
+        assert flat(f"say {words} y") in flat(read)
+    assert flat(f"DESCRIPTION {texts[0]} z") in flat(read)
