@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from conntrack_common.sources.events import EventCounter
 
 EXAMPLES = """\
-  conntrack-telegraf                          all metrics, as inputs.exec would get them
-  conntrack-telegraf --metrics 'table.*'      only the table's size and limit
+  conntrack-telegraf                          table size and counters, as inputs.exec gets them
+  conntrack-telegraf --metrics '*'            all that can be measured (root)
 
 telegraf.conf:
   [[inputs.exec]]

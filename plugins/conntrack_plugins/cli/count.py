@@ -24,7 +24,7 @@ EXAMPLES = f"""\
   conntrack-stat count -p udp --dport 500
   conntrack-stat count --by zone,status --netns all --json
 
-dimensions: {", ".join(DIMENSIONS)}.
+Dimensions: {", ".join(DIMENSIONS)}.
 An entry with several status flags counts under each of them. Packets and bytes are added up where
 net.netfilter.nf_conntrack_acct is on, ages told where nf_conntrack_timestamp is. Addresses, ports
 and marks are counted exactly up to 100,000 groups, and beyond by Misra and Gries' algorithm, with

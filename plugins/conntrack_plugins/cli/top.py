@@ -33,7 +33,7 @@ EXAMPLES = """\
   conntrack-stat top --by dst,dport -p tcp --interval 5
   conntrack-stat top --once                 one screen, for a pipe
 
-keys: q quits, e b p sort by entries, bytes, packets (the last two need accounting)
+Keys: q quits, e b p sort by entries, bytes, packets (the last two need accounting)
 """
 SORTS = {"e": "entries", "b": "bytes", "p": "packets"}
 HEAD = 9  # lines above the talkers
@@ -53,7 +53,13 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the subcommand."""
     made = command.subcommand(commands, "top", top, "who talks, renewed every 2 s", EXAMPLES)
     made.add_argument("--by", metavar="DIMENSION,…", default="src", help="who is a talker (src)")
-    made.add_argument("--interval", metavar="SECONDS", type=float, default=2.0, help="(2)")
+    made.add_argument(
+        "--interval",
+        metavar="SECONDS",
+        type=float,
+        default=2.0,
+        help="how long a screen stands (2)",
+    )
     made.add_argument("--once", action="store_true", default=False, help="one screen only")
     command.add_filters(made)
 
