@@ -21,6 +21,8 @@ from conntrack_common.metrics import CATALOGUE
 from conntrack_common.record import NamedTuple
 from conntrack_common.terms import PROTOCOLS, STATES, STATUS_FLAGS
 from conntrack_plugins.interface import Interface, Option, commands
+from conntrack_plugins.render import AGENTS
+from conntrack_plugins.settings import BY_KEY
 
 NAMED = "/run/netns"
 FILE = "conntrack-stat"
@@ -51,12 +53,14 @@ CHECKED = tuple(
 )
 # How the value of an option is completed, by what the parser calls it.
 VALUES: Mapping[str, Value] = {
+    "AGENT": Value(WORD, tuple(AGENTS)),
     "DIMENSION,…": Value(LIST, tuple(DIMENSIONS)),
     "DIR": Value(FOLDERS),
     "EVENT,…": Value(LIST, ("NEW", "UPDATES", "DESTROY", "ALL")),
     "FILE": Value(FILES),
     "FILE.prom": Value(FILES),
     "FLAG,…": Value(LIST, (*STATUS_FLAGS, "UNREPLIED", "UNSET")),
+    "KEY=VALUE": Value(OPEN, tuple(f"{key}=" for key in BY_KEY)),
     "METRIC,WARN,CRIT": Value(OPEN, CHECKED),
     "NAME|PID|all": Value(NETNS),
     "PATH": Value(FILES),
@@ -241,7 +245,8 @@ def _cases(interfaces: Iterable[Interface]) -> Iterator[str]:
 def _case(place: str, interface: Interface) -> Iterator[str]:
     flags = [flag for option in interface.options for flag in option.flags]
     names = [each.name for each in interface.subcommands]
-    names += [word for option in interface.options if not option.flags for word in option.choices]
+    for option in interface.options:
+        names += () if option.flags else value(interface.name, option).words
     yield f"    {shlex.quote(place)})\n{_array('options', flags)}{_array('names', names)}"
     yield "        case $2 in\n"
     for taken, patterns in _by_value(interface.name, interface.options).items():

@@ -217,16 +217,15 @@ def _value(option: Option) -> str:
 
 
 def _commands(interface: Interface) -> Iterator[str]:
-    everywhere = [
-        option
-        for option in interface.options
-        if all(option in command.options for command in interface.subcommands)
-    ]
+    usual = _usual(interface)
     shared = [group for group, _names in _shared(interface)]
-    yield line(f"Each takes {', '.join(option.flags[-1] for option in everywhere)}, too.")
+    for lacking in dict.fromkeys(usual.values()):
+        flags = [option.flags[-1] for option, found in usual.items() if found == lacking]
+        each = " ".join(["Each", *(f"but {name}" for name in lacking)])
+        yield line(f"{each} takes {', '.join(flags)}, too.")
     for command in interface.subcommands:
         own = [
-            Group(group.title, tuple(each for each in group.options if each not in everywhere))
+            Group(group.title, tuple(each for each in group.options if each not in usual))
             for group in command.groups
             if group not in shared
         ]
@@ -242,6 +241,16 @@ def _commands(interface: Interface) -> Iterator[str]:
                 yield from (".PP", line(f"{group.title}:"))
             yield from _options(group)
         yield from ((".PP", *examples) if examples else ())
+
+
+def _usual(interface: Interface) -> dict[Option, tuple[str, ...]]:
+    """Return the command's own options that most subcommands take, with the names of the others."""
+    found = {}
+    for option in interface.options:
+        lacking = [each.name for each in interface.subcommands if option not in each.options]
+        if len(lacking) < len(interface.subcommands) / 2:
+            found[option] = tuple(lacking)
+    return found
 
 
 def _shared(interface: Interface) -> list[tuple[Group, list[str]]]:

@@ -120,6 +120,11 @@ def test_a_subcommand_and_its_options(room: Path) -> None:
     assert "--by" in ask(room, "conntrack-stat", "count", "")
 
 
+def test_agents_and_settings(room: Path) -> None:
+    assert ask(room, "conntrack-stat", "render", "n") == ["nagios", "nrpe"]
+    assert ask(room, "conntrack-stat", "render", "nrpe", "--set", "warn") == ["warning="]
+
+
 def test_metrics(room: Path) -> None:
     ids = list(BY_ID)
     assert ask(room, "conntrack-telegraf", "--metrics", "") == ids

@@ -81,6 +81,7 @@ def test_every_option_is_told_with_its_help(name: str) -> None:
     for interface in with_subcommands(COMMANDS[name]):
         for option in interface.options:
             flags = ", ".join(rf"\fB{text(flag)}\fP" for flag in option.flags)
+            flags = flags or rf"\fI{option.value}\fP"
             told = [lines[at + 1] for at, found in enumerate(lines) if found.startswith(flags)]
             assert line(option.help) in told, (interface.name, option)
 
@@ -94,7 +95,8 @@ def test_every_subcommand_has_a_section_with_its_own_options() -> None:
         untitled = [each for each in command.groups if each.title in manual.UNTITLED]
         for option in (each for group in untitled for each in group.options):
             everywhere = option in COMMANDS["conntrack-stat"].options
-            assert (rf"\fB{text(option.flags[-1])}\fP" in part) is not everywhere, option
+            name = rf"\fB{text(option.flags[-1])}\fP" if option.flags else rf"\fI{option.value}"
+            assert (name in part) is not everywhere, option
 
 
 def test_options_that_only_one_subcommand_takes_stand_there() -> None:
@@ -120,6 +122,15 @@ def test_options_of_every_subcommand_are_told_once() -> None:
     assert [made.count(rf"\fB\-\-{name}\fP") for name in ("both", "first")] == [1, 2]
 
 
+def test_who_lacks_a_usual_option_is_told() -> None:
+    usual = Option(("--usual",), "", "u")
+    takes = Interface("one", "Show one.", (Group("options", (usual,)),), "")
+    lacks = Interface("last", "Show last.", (), "")
+    others = [takes._replace(name=name) for name in ("two", "three")]
+    made = page(Interface("x", "Show x.", (Group("", (usual,)),), "", (takes, *others, lacks)))
+    assert r"Each but last takes \-\-usual, too." in made
+
+
 def test_what_is_said_behind_the_examples_is_description() -> None:
     check, telegraf = PAGES["check_conntrack.1"], PAGES["conntrack-telegraf.1"]
     assert ".PP\nA range is [@][start:]end: alert" in check.partition(".SH OPTIONS")[0]
@@ -139,8 +150,8 @@ def test_the_settings_example_is_one(tmp_path: Path) -> None:
 
     file = tmp_path / "conf"
     file.write_text(manual.SETTINGS_EXAMPLE, "utf-8")
-    assert load("telegraf", ["telegraf"], str(file))["interval"] == 30
-    assert load("nagios", ["telegraf"], str(file))["warning"] == 70
+    assert load(["telegraf", "nagios"], str(file))["telegraf"]["interval"] == 30
+    assert load(["telegraf", "nagios"], str(file))["nagios"]["warning"] == 70
 
 
 @pytest.mark.parametrize("name", sorted(PAGES))
@@ -173,7 +184,8 @@ def test_a_reader_sees_options_and_examples_as_they_are_typed(folder: Path, name
         assert typed.strip() in lines
     for interface in with_subcommands(COMMANDS[name]):
         for option in interface.options:
-            assert re.search(rf"^ +{re.escape(', '.join(option.flags))}\b", read, re.MULTILINE)
+            name = ", ".join(option.flags) or option.value
+            assert re.search(rf"^ +{re.escape(name)}\b", read, re.MULTILINE)
             assert flat(option.help) in flat(read)
     assert not re.search("[\u2010\u2011\u2212\u2018\u2019]", read)
 

@@ -97,11 +97,11 @@ def test_sudoers_can_not_name_a_backslash() -> None:
 def test_a_value_is_no_template() -> None:
     hostile = "/x$(id);`id`%n{{7*7}}{% raw %}"
     values = {**defaults(), "plugin_dir": hostile, "bin_dir": hostile, "textfile": f"{hostile}/f"}
-    for agent, how in AGENTS.items():
+    for agent in AGENTS:
         texts = "".join(file.text for file in render(agent, dict.fromkeys(AGENTS, values)))
-        shown = re.findall(r"/x.*?raw %+\}", texts)
-        assert set(shown) <= {hostile, how.escape(hostile), quoting.systemd(hostile)}, agent
-        assert shown or agent in {"collectd", "sudoers"}, agent
+        plain = texts.replace("$$", "$").replace("%%", "%").replace("\\", "")
+        assert "{{7*7}}{% raw %}" in plain or agent in {"collectd", "sudoers"}, agent
+        assert "49" not in texts
 
 
 def test_a_template_can_show_no_structure_by_mistake(tmp_path: Path) -> None:
