@@ -207,7 +207,8 @@ def _groups(interface: Interface) -> Iterator[str]:
 def _options(group: Group) -> Iterator[str]:
     for option in group.options:
         flags = ", ".join(map(bold, option.flags))
-        yield from (".TP", f"{flags} {_value(option)}".strip(), line(option.help))
+        name = f"{flags} {_value(option)}".strip() if flags else italic(option.value)
+        yield from (".TP", name, line(option.help))
 
 
 def _value(option: Option) -> str:
