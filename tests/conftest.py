@@ -15,7 +15,7 @@ import fill
 import namespaces
 import processes
 import rendered
-from installation import Installation
+from installation import DEBIAN, Installation, copied, is_debian
 from namespaces import Filled, Namespace
 
 TOOLS = ("ip", "nft", "conntrack", "setpriv", "sysctl", "ping")
@@ -91,7 +91,7 @@ def namespace() -> Iterator[Namespace]:
 
 
 @pytest.fixture(scope="session")
-def filled() -> Iterator[Filled]:
+def filled(nothing_left: None) -> Iterator[Filled]:
     """A filled namespace for tests that only read."""
     with Namespace() as made:
         with made.entered():
@@ -107,15 +107,18 @@ def filled_namespace(filled: Filled) -> Namespace:
 @pytest.fixture(scope="session")
 def installation() -> Iterator[Installation]:
     """The commands for users who may read neither this Python nor this tree."""
+    if is_debian():
+        yield DEBIAN
+        return
     with tempfile.TemporaryDirectory(prefix="ctplug", dir="/tmp") as folder:
         Path(folder).chmod(0o755)
-        yield Installation(Path(folder, "installed"))
+        yield copied(Path(folder, "installed"))
 
 
 @pytest.fixture
 def hostile(folder: Path) -> Installation:
     """The commands under a path that tries to break out of an agent's syntax."""
-    return Installation(folder / rendered.HOSTILE)
+    return copied(folder / rendered.HOSTILE)
 
 
 @pytest.fixture

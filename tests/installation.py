@@ -1,7 +1,7 @@
 """The commands under test: as installed beside this Python, or from the tree.
 
-Agents give up root and may not read this Python or this tree, so `Installation` copies the
-packages that this Python imports into a folder for everybody, with launchers for Debian's Python.
+Agents give up root and may not read this Python or this tree, so `copied` puts the packages that
+this Python imports into a folder for everybody, with launchers for Debian's Python.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sys
 import sysconfig
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import conntrack_common
 import conntrack_plugins
@@ -37,6 +38,8 @@ def entry_points() -> dict[str, tuple[str, str]]:
 
 def command(name: str) -> list[str]:
     """The words that start a command: the installed script, or else the tree's entry point."""
+    if is_debian():
+        return [DEBIAN.command(name)]
     script = Path(sysconfig.get_path("scripts"), name)
     if script.exists():
         return [str(script)]
@@ -53,30 +56,45 @@ def _launch(name: str) -> str:
     return f"import sys; from {module} import {function}; sys.exit({function}())"
 
 
-class Installation:
-    """The packages in `modules`, their commands in `bin`: readable and executable for all."""
+class Installation(NamedTuple):
+    """Packages in `modules`, checks in `plugins`, other commands in `bin`: open to all users."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.modules, self.bin = folder, folder / "modules", folder / "bin"
-        self.bin.mkdir(parents=True)
-        for package in PACKAGES:
-            ignored = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(package, self.modules / package.name, ignore=ignored)
-        for name in entry_points():
-            path = f"import sys; sys.path[0] = {str(self.modules)!r}"
-            launcher = self.bin / name
-            launcher.write_text(f"#!{DEBIAN_PYTHON} -B\n{path}\n{_launch(name)}\n", "utf-8")
-        for path in (folder, *folder.rglob("*")):
-            path.chmod(0o755 if path.is_dir() or path.parent == self.bin else 0o644)
+    modules: Path
+    plugins: Path
+    bin: Path
 
     def command(self, name: str) -> str:
-        return str(self.bin / name)
+        return str((self.plugins if name.startswith("check_") else self.bin) / name)
 
     def python(self, code: str) -> list[str]:
         """The words that run a few lines of Python which import the packages."""
-        return [
-            DEBIAN_PYTHON,
-            "-B",
-            "-c",
-            f"import sys; sys.path.insert(0, {str(self.modules)!r})\n{code}",
-        ]
+        inserted = f"import sys; sys.path.insert(0, {str(self.modules)!r})\n{code}"
+        return [DEBIAN_PYTHON, "-B", "-c", inserted]
+
+
+# Where Debian's packages put them; used if that is what this Python imports.
+DEBIAN = Installation(
+    Path("/usr/lib/python3/dist-packages"), Path("/usr/lib/nagios/plugins"), Path("/usr/bin")
+)
+
+
+def is_debian() -> bool:
+    """Whether Debian's package is under test."""
+    return PACKAGES[0].parent == DEBIAN.modules
+
+
+def copied(folder: Path) -> Installation:
+    """Copy the packages into a new folder, and make launchers beside them."""
+    made = Installation(folder / "modules", folder / "bin", folder / "bin")
+    made.bin.mkdir(parents=True)
+    for package in PACKAGES:
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(package, made.modules / package.name, ignore=ignored)
+    for name in entry_points():
+        path = f"import sys; sys.path[0] = {str(made.modules)!r}"
+        Path(made.command(name)).write_text(
+            f"#!{DEBIAN_PYTHON} -B\n{path}\n{_launch(name)}\n", "utf-8"
+        )
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o755 if path.is_dir() or path.parent == made.bin else 0o644)
+    return made

@@ -46,10 +46,13 @@ def run(
 
 
 def must(
-    argv: Sequence[str | os.PathLike[str]], stdin: str = "", env: Mapping[str, str] | None = None
+    argv: Sequence[str | os.PathLike[str]],
+    stdin: str = "",
+    env: Mapping[str, str] | None = None,
+    timeout: float = 60,
 ) -> str:
     """Run a tool of the tests' own that has to succeed, and return what it prints."""
-    done = run(argv, stdin=stdin, env=env)
+    done = run(argv, stdin=stdin, env=env, timeout=timeout)
     if done.returncode:
         raise AssertionError(f"{argv} ended with {done.returncode}: {done.stdout}{done.stderr}")
     return done.stdout

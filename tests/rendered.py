@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import processes
@@ -15,7 +16,7 @@ HOSTILE = 'a b "c" it\'s $HOME;#%n{{x}}[?]*(!)'
 def render(agent: str, folder: Path, at: Installation, *said: str, check: bool = True) -> Path:
     """Render an agent's configuration for an installation, judged by the agent's validator."""
     output = folder / f"rendered-{agent}"
-    places = [f"plugin_dir={at.bin}", f"bin_dir={at.bin}", f"module_path={at.modules}"]
+    places = [f"plugin_dir={at.plugins}", f"bin_dir={at.bin}", f"module_path={at.modules}"]
     settings = [word for text in (*places, *said) for word in ("--set", text)]
     judged = ["--check"] if check else []
     words = ["render", agent, "--output", str(output), *settings, *judged]
@@ -32,3 +33,9 @@ def with_sudoers(folder: Path, argv: list[str | os.PathLike[str]]) -> list[str]:
     """
     script = 'mount --bind "$1" /etc/sudoers.d; shift; exec "$@"'
     return ["sh", "-c", script, "sh", str(folder), *map(os.fspath, argv)]
+
+
+def own(folder: Path, user: str) -> None:
+    """Give a folder, and all in it, to a user."""
+    for path in (folder, *folder.rglob("*")):
+        shutil.chown(path, user, user)

@@ -12,7 +12,6 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from conntrack_common import __version__
 from conntrack_common.errors import InvalidRequest, NotAvailable
 from conntrack_common.metrics import BY_ID, select
 from conntrack_common.model import Sample
@@ -171,7 +170,7 @@ def _context(agent: str, settings: Settings) -> dict[str, Any]:
     chosen = select(values["metrics"].split(",")) if values["metrics"] else ()
     return {
         **values,
-        "head": f"conntrack-stat render {agent} (conntrack-plugins {__version__})",
+        "head": f"Made by 'conntrack-stat render {agent}'.",
         "place": AGENTS[agent].place,
         "settings": SETTINGS,
         "assignment": lambda setting: assignment(setting, values[setting.key]),

@@ -84,6 +84,13 @@ def configure_rendered(folder: Path, rendered: Path) -> Path:
     return main
 
 
+def add_service(folder: Path, name: str, command: str) -> None:
+    """Add a service with one of the commands, and its arguments behind '!'."""
+    with (folder / "objects.cfg").open("a", encoding="utf-8") as file:
+        named = {"service_description": name, "check_command": command}
+        file.write(_block("service", {**named, **SERVICE}))
+
+
 def configure(folder: Path, commands: Mapping[str, str]) -> Path:
     """Write a configuration with one service for each command line; return the main file."""
     (folder / "results").mkdir()

@@ -67,13 +67,13 @@ def test_states_and_numbers_arrive(
     check = installation.command("check_conntrack")
     text = FRAME.format(state) + CONFIGURATION.format(check)
     file.write_text(text + "".join(blocks), "utf-8")
-    options = ["-c", str(file), *_places(state)]
+    options = ["-c", str(file), *places(state)]
     must(["icinga2", "daemon", "-C", *options])
     argv = filled_namespace.argv(["icinga2", "daemon", *options])
     with Daemon(argv, folder / "log") as icinga:
 
         def written() -> dict[str, dict[str, str]] | None:
-            found = _perfdata(state)
+            found = perfdata(state)
             return found if found.keys() == services.keys() else None
 
         found = icinga.until(written, "each service's performance data was written", seconds=40)
@@ -100,11 +100,11 @@ def test_rendered_configuration_from_a_hostile_path(
     constant = 'const PluginDir = "/nosuch"\n'
     include = f'include "{objects}/*.conf"\n'
     file.write_text(FRAME.format(state) + constant + include, "utf-8")
-    words = ["icinga2", "daemon", "-c", file, *_places(state)]
+    words = ["icinga2", "daemon", "-c", file, *places(state)]
     argv = filled_namespace.argv(rendered.with_sudoers(sudoers, words))
     with Daemon(argv, folder / "log") as icinga:
         found = icinga.until(
-            lambda: len(_perfdata(state)) == 2 and _perfdata(state), "both services", seconds=40
+            lambda: len(perfdata(state)) == 2 and perfdata(state), "both services", seconds=40
         )
     assert found["conntrack-usage"]["SERVICESTATE"] == "OK", found
     rules = found["conntrack-thresholds"]
@@ -124,7 +124,7 @@ def state_folder(folder: Path) -> Path:
     return state
 
 
-def _places(state: Path) -> list[str]:
+def places(state: Path) -> list[str]:
     """Options that keep the daemon out of the host's directories."""
     constants = {
         "DataDir": "lib",
@@ -142,7 +142,7 @@ def _places(state: Path) -> list[str]:
     return [word for pair in (*pairs, "NodeName=gate") for word in ("-D", pair)]
 
 
-def _perfdata(state: Path) -> dict[str, dict[str, str]]:
+def perfdata(state: Path) -> dict[str, dict[str, str]]:
     """Return the fields of each service's last line."""
     found = {}
     for file in sorted((state / "spool").glob("service*")):

@@ -29,11 +29,6 @@ def state(folder: Path) -> Path:
     return made
 
 
-def own(folder: Path) -> None:
-    for path in folder.rglob("*"):
-        shutil.chown(path, "nagios", "nagios")
-
-
 def test_services_have_the_kernels_numbers_and_the_right_states(
     filled_namespace: Namespace, installation: Installation, folder: Path, state: Path
 ) -> None:
@@ -54,7 +49,7 @@ def test_services_have_the_kernels_numbers_and_the_right_states(
         "absent": f"{check} --proc-root /dev --no-conntrack critical",
     }
     main = nagios_objects.configure(state, commands)
-    own(state)
+    rendered.own(state, "nagios")
     argv = filled_namespace.argv(["nagios4", main])
     with Daemon(argv, folder / "log") as nagios:
 
@@ -94,7 +89,7 @@ def test_count_follows_the_traffic(
 ) -> None:
     check = f"{installation.command('check_conntrack')} --check table.entries,2,4"
     main = nagios_objects.configure(state, {"usage": check})
-    own(state)
+    rendered.own(state, "nagios")
 
     def seen() -> tuple[int, int] | None:
         values = nagios_objects.services(state).get("usage")
@@ -122,7 +117,7 @@ def test_rendered_configuration_from_a_hostile_path(
     objects = rendered.render("nagios", folder, hostile, *said)
     sudoers = rendered.render("sudoers", folder, hostile, *said)
     main = nagios_objects.configure_rendered(state, objects)
-    own(state)
+    rendered.own(state, "nagios")
     argv = filled_namespace.argv(rendered.with_sudoers(sudoers, ["nagios4", main]))
     with Daemon(argv, folder / "log") as nagios:
 

@@ -11,7 +11,7 @@ import formats
 import oracle
 import processes
 import rendered
-from installation import Installation, command, python_path
+from installation import Installation, command, copied, python_path
 from namespaces import Namespace
 
 pytestmark = pytest.mark.agent("systemd-analyze")
@@ -30,7 +30,7 @@ def test_the_service_writes_the_file(filled_namespace: Namespace, folder: Path) 
 
     A path with quotes is refused: systemd takes none in a command's name.
     """
-    hostile = Installation(folder / rendered.HOSTILE.replace('"', "").replace("'", ""))
+    hostile = copied(folder / rendered.HOSTILE.replace('"', "").replace("'", ""))
     (folder / "te x%t").mkdir()
     output = folder / "te x%t/conntrack.prom"
     units = rendered.render("systemd", folder, hostile, f"textfile={output}", "interval=15")

@@ -13,7 +13,6 @@ from typing import NamedTuple
 import pytest
 
 import processes
-from conntrack_common import __version__
 from conntrack_plugins.render import AGENTS
 from installation import command, entry_points, python_path
 
@@ -112,7 +111,6 @@ def run(case: Case, folder: Path) -> str:
     text = f"$ {case.program} {case.options}\n[{done.returncode}]\n{done.stdout}"
     text += f"--- standard error\n{done.stderr}" if done.stderr else ""
     text = text.replace(root, "PROC").replace(str(SYNC), "SYNC").replace(str(SETTINGS), "SETTINGS")
-    text = text.replace(f"(conntrack-plugins {__version__})", "(conntrack-plugins VERSION)")
     return re.sub(r'("time": |"host": |on )("?[\w.-]+"?)(,|$)', r"\1-\3", text, flags=re.MULTILINE)
 
 

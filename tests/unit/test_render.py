@@ -24,7 +24,7 @@ from conntrack_plugins.settings import defaults, load
 from conntrack_plugins.validators import VALIDATORS, validate
 from installation import command, python_path
 
-PRINTABLE = st.text(st.characters(exclude_categories=("C", "Z"), include_characters=" "))
+PRINTABLE = st.text(st.characters().filter(str.isprintable))
 DEFAULTS = load(AGENTS)
 WORDS = st.lists(PRINTABLE, min_size=1)
 
