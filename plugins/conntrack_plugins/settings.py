@@ -234,12 +234,13 @@ def _lines(text: str) -> Mapping[tuple[str, str], int]:
     """Return the line of each key and (with an empty key) of each section."""
     found: dict[tuple[str, str], int] = {}
     section = ""
-    for number, line in enumerate(text.splitlines(), start=1):
+    # Only a newline ends a line for configparser, unlike for str.splitlines.
+    for number, line in enumerate(text.split("\n"), start=1):
         heading = re.match(r"\s*\[(.+)\]", line)
         key = re.match(r"\s*([^\s#=][^=]*)=", line)
         if heading:
             section = heading[1]
             found[section, ""] = number
         elif key:
-            found[section, key[1].strip().lower()] = number
+            found.setdefault((section, key[1].strip().lower()), number)
     return found
