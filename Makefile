@@ -7,7 +7,7 @@ PYENV_BINS := $(subst $() ,:,$(wildcard $(HOME)/.pyenv/versions/*/bin))
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test unit kernel lint types bench docs golden clean
+.PHONY: help run test unit kernel package deb lint types bench docs golden clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,13 @@ kernel: packages $(VENV)/tox ## the tests on the real kernel and in the real age
 lint: $(VENV)/tox ## ruff (rules and format) and mypy (strict)
 	$(BIN)/tox run -e lint,types
 
+package: packages $(VENV)/tox ## the tests of the wheel and the Debian packages (root; installs, purges)
+	$(BIN)/tox run -e package
+
+deb: ## build the Debian packages into dist/
+	@command -v dpkg-buildpackage >/dev/null || { echo "make deb needs: apt install dpkg-dev"; exit 1; }
+	sh debian/build.sh dist
+
 bench: $(VENV)/installed ## measure, as ratios in one run
 	$(BIN)/python tests/bench/bench.py
 
@@ -43,7 +50,7 @@ golden: $(VENV)/tox ## accept the commands' present output as right (look at git
 	$(BIN)/tox run -e py3 -- tests/unit/test_golden.py --update-golden
 
 clean: ## remove what these targets made
-	rm -rf $(VENV) .tox build dist *.egg-info
+	rm -rf $(VENV) .tox build dist *.egg-info debian/made
 
 .PHONY: packages
 packages:

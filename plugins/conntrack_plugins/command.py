@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Options = TypeVar("Options", bound="tuple[object, ...]")
 
 FAILURE, USAGE, INTERRUPTED = 1, 2, 130
+LIBRARIES = ("jinja2", "nagiosplugin", "pyroute2", "rich")
 
 
 def parser(prog: str, description: str, examples: str) -> argparse.ArgumentParser:
@@ -218,6 +219,9 @@ def run(prog: str, work: Callable[[], Iterable[str]]) -> int:
     except ConntrackError as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return FAILURE
+    except ModuleNotFoundError as error:
+        print(f"{prog}: {missing_library(error)}", file=sys.stderr)
+        return FAILURE
     except BrokenPipeError:
         # The reader has gone, as head(1) does; let the interpreter's last flush go nowhere.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -225,6 +229,16 @@ def run(prog: str, work: Callable[[], Iterable[str]]) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     return 0
+
+
+def missing_library(error: ModuleNotFoundError) -> str:
+    """Return the sentence for a library that an installation left out; raises what is no such."""
+    if error.name not in LIBRARIES:
+        raise error
+    return (
+        f"this needs the Python library {error.name}: "
+        f"apt install python3-{error.name}, or pip install {error.name}"
+    )
 
 
 def check(name: str, parse: Callable[[], Options], judge: Callable[[Options], None]) -> int:

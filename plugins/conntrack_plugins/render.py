@@ -12,7 +12,7 @@ import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from conntrack_common.errors import InvalidRequest, NotAvailable
+from conntrack_common.errors import InvalidRequest
 from conntrack_common.metrics import BY_ID, select
 from conntrack_common.model import Sample
 from conntrack_common.record import NamedTuple
@@ -62,7 +62,7 @@ class File(NamedTuple):
 
 
 def render(agent: str, settings: Settings) -> list[File]:
-    """Return an agent's files; raises InvalidRequest (no such agent), NotAvailable (no jinja2)."""
+    """Return an agent's files; raises InvalidRequest if there is no such agent."""
     if agent not in AGENTS:
         raise InvalidRequest(f"there is no agent {agent!r}: known are {', '.join(AGENTS)}")
     return [File(name, expand(template, agent, settings)) for name, template in _templates(agent)]
@@ -128,13 +128,7 @@ def _templates(folder: str) -> Iterator[tuple[str, str]]:
 
 
 def _environment(agent: Agent) -> jinja2.Environment:
-    try:
-        import jinja2
-    except ImportError as error:
-        raise NotAvailable(
-            "rendering needs jinja2: apt install python3-jinja2, or "
-            "pip install 'conntrack-plugins[render]'"
-        ) from error
+    import jinja2
 
     def finalize(value: object) -> str:
         if isinstance(value, Verbatim):

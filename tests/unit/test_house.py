@@ -123,6 +123,11 @@ def test_the_version_stands_in_the_changelog() -> None:
     assert changelog.split("## ")[1].split()[0] == conntrack_common.__version__
 
 
+def test_the_debian_package_has_the_same_version() -> None:
+    first = (TREE / "debian" / "changelog").read_text("utf-8").splitlines()[0]
+    assert first.startswith(f"conntrack-plugins ({conntrack_common.__version__}) ")
+
+
 def test_the_tree_stands_alone() -> None:
     places = ("../" + "shared", "/" + "work/", "farm" + "-")
     for path in [
