@@ -7,7 +7,7 @@ PYENV_BINS := $(subst $() ,:,$(wildcard $(HOME)/.pyenv/versions/*/bin))
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test unit kernel package deb lint types bench docs golden clean
+.PHONY: help run test unit kernel package deb lint types bench docs picture golden clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ bench: $(VENV)/installed ## measure, as ratios in one run
 
 docs: $(VENV)/installed ## make docs/metrics.md anew from the catalogue
 	$(BIN)/python -m conntrack_plugins.reference > docs/metrics.md
+
+picture: $(VENV)/installed ## draw README's picture anew (root)
+	$(SUDO) env PYTHONPATH=tests $(BIN)/python tests/picture.py docs/picture.svg
 
 golden: $(VENV)/tox ## accept the commands' present output as right (look at git diff!)
 	$(BIN)/tox run -e py3 -- tests/unit/test_golden.py --update-golden
