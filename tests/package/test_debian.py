@@ -204,7 +204,7 @@ def test_install_upgrade_remove_purge(
 
 
 def test_autopkgtest(built: Mapping[str, Path], tmp_path: Path, purged: None) -> None:
-    """Install them, and run the agents' and conntrackd's tests on what is installed."""
+    """Install them, and run the tests of debian/tests on what is installed."""
     before = snapshot()
     source = next(built["conntrack-plugins"].parent.glob("*.dsc"))
     output = tmp_path / "output"
@@ -219,6 +219,11 @@ def test_autopkgtest(built: Mapping[str, Path], tmp_path: Path, purged: None) ->
     )
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
     summary = (output / "summary").read_text("utf-8")
-    assert re.findall(r"^(\w+) +PASS", summary, re.MULTILINE) == ["agents", "conntrackd", "files"]
+    assert re.findall(r"^(\w+) +PASS", summary, re.MULTILINE) == [
+        "agents",
+        "conntrackd",
+        "documents",
+        "files",
+    ]
     must(["dpkg", "--purge", *PACKAGES])
     assert difference(before, snapshot()) == set()
