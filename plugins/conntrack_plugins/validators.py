@@ -73,8 +73,10 @@ def _ending(end: str) -> Callable[[str, list[str]], list[str]]:
 VALIDATORS = {
     "nagios": (Validator("nagios4 -v", "nagios4-core", lambda at, _: [f"{at}/nagios.cfg"]),),
     "icinga2": (Validator("icinga2 daemon -C", "icinga2-bin", _icinga),),
+    # 5.12's own `-t` ends with 0 before it has read anything; `-T` reads the files, and once all
+    # that they name.
     "collectd": (
-        Validator("collectd -t", "collectd-core", lambda at, _: ["-C", f"{at}/frame.conf"]),
+        Validator("collectd -T", "collectd-core", lambda at, _: ["-C", f"{at}/frame.conf"]),
     ),
     "telegraf": (Validator("telegraf --test --config", "telegraf", _ending(".conf")),),
     "prometheus": (

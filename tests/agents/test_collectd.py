@@ -17,7 +17,7 @@ import rendered
 import traffic
 from installation import Installation
 from namespaces import NOBODY, Namespace
-from processes import Daemon, must
+from processes import Daemon
 
 pytestmark = [pytest.mark.kernel, pytest.mark.agent("collectd")]
 
@@ -103,7 +103,6 @@ def started(folder: Path, installation: Installation) -> Iterator[Start]:
         modules = "".join(MODULE.format(block) for block in blocks)
         python = PYTHON.format(installation.modules, modules)
         file.write_text(FRAME.format(state, threads) + python, "utf-8")
-        must(["collectd", "-t", "-C", file])
         argv = namespace.argv(["collectd", "-f", "-C", file], user=user)
         daemons.append(Daemon(argv, folder / f"{file.name}.out"))
         return Collectd(daemons[-1], state)
