@@ -8,6 +8,10 @@ mkdir -p "$1"
 result=$(cd "$1" && pwd)
 room=$(mktemp -d)
 trap 'rm -rf "$room"' EXIT
+dpkg-checkbuilddeps "$tree/debian/control" || {
+    echo "install what the packages are built with: apt build-dep $tree" >&2
+    exit 1
+}
 version=$(dpkg-parsechangelog -l "$tree/debian/changelog" -S Version)
 source=$room/conntrack-plugins-$version
 mkdir "$source"

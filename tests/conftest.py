@@ -20,6 +20,7 @@ from namespaces import Filled, Namespace
 
 TOOLS = ("ip", "nft", "conntrack", "setpriv", "sysctl", "ping")
 GLOBAL_SYSCTLS = ("max", "buckets", "expect_max", "acct", "timestamp", "events")
+MEMORY = Path("/var/tmp")  # where checks remember counters, if nothing else is said
 NETFILTER = Path("/proc/sys/net/netfilter")
 
 
@@ -72,7 +73,10 @@ def global_sysctls() -> dict[str, str]:
 def nothing_left() -> Iterator[None]:
     """Fail the session that leaves a namespace, a process or a changed setting behind."""
     before = global_sysctls()
+    remembered = set(MEMORY.glob("conntrack-plugins-*"))
     yield
+    for made in set(MEMORY.glob("conntrack-plugins-*")) - remembered:
+        shutil.rmtree(made)
     running, standing = processes.marked(), namespaces.left_over()
     for pid in running:
         os.kill(pid, signal.SIGKILL)

@@ -30,6 +30,7 @@ for place in etc run var; do
     mount -t overlay covers -o "lowerdir=/$place,upperdir=$1/$place,workdir=$1/$place-work" /$place
 done
 mount --rbind "$1/netns" /run/netns
+mount -t tmpfs -o mode=1777 fresh /var/tmp
 """
 # A host that looks at many ports, and one that comes back: what documents show is there to be seen.
 SCAN = """

@@ -72,6 +72,20 @@ def test_rate_is_judged(namespace: Namespace, folder: Path, ranges: str, status:
     assert check(namespace, folder / "state", ranges)[2] == status
 
 
+def test_a_namespace_made_anew_is_another_one(folder: Path) -> None:
+    """The kernel gives a removed namespace's inode to the next."""
+    inodes = []
+    for _ in range(2):
+        with Namespace() as made:
+            inodes.append(made.must("readlink", "/proc/self/ns/net"))
+            traffic.invalid(made, 20)
+            said, _rate, _status = check(made, folder / "state")
+            assert "no earlier run" in said
+        time.sleep(1.1)  # a run within a second of the last one compares nothing anyway
+    if inodes[0] != inodes[1]:
+        pytest.skip("this kernel gave the second namespace another inode")
+
+
 def test_runs_at_the_same_time_do_not_damage_the_state(namespace: Namespace, folder: Path) -> None:
     state = folder / "state"
     traffic.invalid(namespace, 5)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from conntrack_common.errors import NO_CONNTRACK, MalformedData, NotAvailable, NotPermitted
 from conntrack_common.model import CpuCounters, Sysctls
 
+SO_NETNS_COOKIE = 71  # asm-generic/socket.h
 # Where each setting stands, newest name first: kernels before 2.6.20 called it ip_conntrack.
 SYSCTLS = {
     "entries": ("netfilter/nf_conntrack_count", "ipv4/netfilter/ip_conntrack_count"),
@@ -71,13 +72,8 @@ class ProcRoot:
 
         Counters of two readings can be compared only if both have the same identity.
         """
-        from os import readlink
-
         boot = (self.read("sys/kernel/random/boot_id") or "").strip()
-        try:
-            return f"{boot} {readlink(f'{self.path}/thread-self/ns/net')}"
-        except OSError:
-            return boot
+        return f"{boot} {_namespace() if self.is_live else ''}".rstrip()
 
     def sysctls(self) -> Sysctls:
         """Return the table's size and settings.
@@ -161,3 +157,23 @@ def _parse_row(line: str, names: list[str], where: str, source: str) -> dict[str
     return {
         COLUMNS.get(name, name): value for name, value in zip(names, values) if name != "entries"
     }
+
+
+def _namespace() -> str:
+    """Return what this network namespace alone has had since the boot.
+
+    A removed namespace's inode is given to the next one, so that is the second choice, for kernels
+    before 5.14.
+    """
+    import os
+    import socket
+
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as probe:
+            return probe.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8).hex()
+    except OSError:
+        pass
+    try:
+        return os.readlink("/proc/thread-self/ns/net")
+    except OSError:
+        return ""
