@@ -29,8 +29,12 @@ def render(agent: str, folder: Path, at: Installation, *said: str, check: bool =
 def with_sudoers(folder: Path, argv: list[str | os.PathLike[str]]) -> list[str]:
     """Return the words that run a command with this folder as /etc/sudoers.d.
 
-    Only for `ip netns exec`, which gives the command mounts of its own.
+    Only for `ip netns exec`, which gives the command mounts of its own. What sudo refuses, it would
+    write to root by mail.
     """
+    quiet = folder / "00-no-mail"
+    quiet.write_text("Defaults !mailerpath\n", "utf-8")
+    quiet.chmod(0o440)
     script = 'mount --bind "$1" /etc/sudoers.d; shift; exec "$@"'
     return ["sh", "-c", script, "sh", str(folder), *map(os.fspath, argv)]
 

@@ -89,6 +89,8 @@ def write(files: Iterable[File], folder: str, mode: int, *, force: bool) -> None
     there = [path for _file, path in targets if os.path.lexists(path)]
     if there and not force:
         raise InvalidRequest(f"{there[0]} is there already: --force replaces it")
+    for path in filter(os.path.isdir, there):
+        raise InvalidRequest(f"{path} is a directory: a file has to be written there")
     with contextlib.ExitStack() as undo:
         temporary = []
         for file, path in targets:

@@ -154,6 +154,14 @@ def test_all_files_are_written_or_none(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
 
 
+def test_a_directory_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "second").mkdir()
+    files = [File("first", "1\n"), File("second", "2\n")]
+    with pytest.raises(InvalidRequest, match="second is a directory"):
+        write(files, str(tmp_path), 0o644, force=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["second"]
+
+
 def test_nothing_is_written_that_the_validator_objects_to_or_can_not_judge(tmp_path: Path) -> None:
     output = tmp_path / "output"
     done = stat_render("nrpe", "--check", "--output", str(output))
