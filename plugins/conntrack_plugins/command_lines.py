@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from conntrack_common.errors import InvalidRequest
 from conntrack_common.metrics import CHEAP
 from conntrack_common.record import NamedTuple
 from conntrack_common.sources.conntrackd_requests import REQUESTS
@@ -105,6 +106,8 @@ def _statistics(values: Values) -> list[tuple[str, ...]]:
     if not values["conntrackd"] or command[: len(SUDO)] != SUDO:
         return []
     program = command[len(SUDO) :]
+    if not program:
+        raise InvalidRequest("conntrackd_command names no program behind 'sudo -n'")
     # conntrackd before 1.2.0 knows `-s ct` as `-s` alone, so that is what is run.
     return [(*program, "-s", *([name] if name != "ct" else [])) for name in REQUESTS]
 

@@ -93,21 +93,18 @@ def systemd_words(words: Iterable[str]) -> Verbatim:
 def sudoers(words: Iterable[str]) -> Verbatim:
     r"""Return a command that means these words and no others, for a file of sudo.
 
-    sudoers(5) knows other escapes in the command than behind it, and fnmatch(3) has its own. Raises
+    sudoers(5) knows other escapes in the command than behind it, and fnmatch(3) has its own. A
+    command that stands alone would be allowed with any words; "" says that there are none. Raises
     InvalidRequest for a command whose name it has no way to write.
     """
     program, *further = words
+    if not program.startswith("/"):
+        raise InvalidRequest(f"sudoers wants a command's whole path, and {program!r} is none")
     if "\\" in program:
         raise InvalidRequest(f"sudoers can't name {program}: its path holds a backslash")
     wild = re.sub(r"[*?[]", r"[\g<0>]", program)
-    return Verbatim(
-        " ".join(
-            [
-                re.sub(r"[,:= #]", r"\\\g<0>", wild),
-                *(re.sub(r"[,:=\\ #*?\[\]!]", r"\\\g<0>", word) for word in further),
-            ]
-        )
-    )
+    escaped = [re.sub(r"[,:=\\ #*?\[\]!]", r"\\\g<0>", word) for word in further]
+    return Verbatim(" ".join([re.sub(r"[,:= #]", r"\\\g<0>", wild), *(escaped or ['""'])]))
 
 
 def ini(text: str) -> str:

@@ -66,21 +66,22 @@ def test_nothing_between_double_quotes_ends_them(text: str) -> None:
 
 @given(words=WORDS)
 def test_sudoers_takes_no_character_for_its_own(words: list[str]) -> None:
-    program = words[0].replace("\\", "")
-    text = quoting.sudoers([program, *words[1:]])
-    start = quoting.sudoers([program])
+    program = "/" + words[0].replace("\\", "")
+    start = quoting.sudoers([program])[: -len(' ""')]
+    text = quoting.sudoers([program, "-x", *words[1:]])
+    assert text.startswith(f"{start} ")
     bare = re.sub(r"\[([*?[])\]", "", start.replace("\\", ""))
     assert not re.search(r"[*?[]", bare)
     assert not re.search(r"(?<!\\)[,:=# ]", start)
     arguments = text[len(start) + 1 :]
     assert re.fullmatch(r"(?:[^,:=#*?\[\]!\\]|\\.)*", arguments)
-    assert re.sub(r"\\(.)", r"\1", arguments) == " ".join(words[1:])
+    assert re.sub(r"\\(.)", r"\1", arguments) == " ".join(["-x", *words[1:]])
 
 
-def test_nagios_can_not_run_an_equals_sign() -> None:
-    with pytest.raises(InvalidRequest, match="holds a '='"):
-        quoting.nagios_command(["/opt/a=b", "-s"])
-    assert quoting.nagios_command(["/opt/ab", "-s="]) == "/opt/ab -s="
+def test_sudoers_allows_no_words_behind_a_command_that_has_none() -> None:
+    assert quoting.sudoers(["/usr/bin/conntrack-telegraf"]) == '/usr/bin/conntrack-telegraf ""'
+    with pytest.raises(InvalidRequest, match="whole path"):
+        quoting.sudoers(["conntrackd", "-s"])
 
 
 @pytest.mark.parametrize("program", ["/opt/it's", '/opt/a"b', "/opt/a\\b"])
