@@ -65,7 +65,9 @@ def render(agent: str, settings: Settings) -> list[File]:
     """Return an agent's files; raises InvalidRequest if there is no such agent."""
     if agent not in AGENTS:
         raise InvalidRequest(f"there is no agent {agent!r}: known are {', '.join(AGENTS)}")
-    return [File(name, expand(template, agent, settings)) for name, template in _templates(agent)]
+    files = [File(name, expand(template, agent, settings)) for name, template in _templates(agent)]
+    # A template that makes nothing of these settings makes no file.
+    return [file for file in files if file.text.strip()]
 
 
 def frames(agent: str) -> Iterator[tuple[str, str]]:
@@ -177,6 +179,7 @@ def _context(agent: str, settings: Settings) -> dict[str, Any]:
         "telegraf_run": command_lines.telegraf(values),
         "prometheus_run": command_lines.prometheus(values),
         "by_sudo": command_lines.by_sudo(settings),
+        "by_capability": [name for name, found in settings.items() if found["sudo"] == "never"],
         "chosen": [metric.id for metric in chosen],
         "thresholds": _thresholds(values),
         "interfaces": _interfaces,

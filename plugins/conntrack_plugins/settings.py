@@ -84,7 +84,7 @@ SETTINGS = (
         choice("needed", "always", "never"),
         "Whether commands are run by sudo: needed (where they read the whole table or another "
         "namespace), always (also for hosts whose kernel lacks /proc/net/stat/nf_conntrack) or "
-        "never (where a drop-in of systemd gives the capability).",
+        "never (then 'render systemd' makes drop-ins that give agents' services CAP_NET_ADMIN).",
     ),
     Setting("host", "localhost", name, "The host's name in Nagios and Icinga 2."),
     Setting("nagios_user", "nagios", name, "The user that runs the checks."),

@@ -56,3 +56,21 @@ def test_a_command_that_is_not_there_is_found(installation: Installation, folder
     assert (done.returncode, done.stdout) == (2, "")
     assert f"Command {folder}/nosuch/conntrack-prometheus is not executable" in done.stderr
     assert not (folder / "x").exists()
+
+
+def test_drop_ins_are_read_and_judged(installation: Installation, folder: Path) -> None:
+    units = rendered.render("systemd", folder, installation, "sudo=never")
+    drop_ins = sorted(path.relative_to(units) for path in units.glob("*.d/*"))
+    assert [str(path.parent) for path in drop_ins] == [
+        "nagios-nrpe-server.service.d",
+        "telegraf.service.d",
+    ]
+    for path in drop_ins:
+        unit = units / path.parent.stem
+        unit.write_text("[Service]\nExecStart=/bin/true\n", "utf-8")
+        words = ["systemd-analyze", "verify", "--man=no", str(unit)]
+        assert processes.run(words).stderr == ""
+        text = (units / path).read_text("utf-8")
+        assert "AmbientCapabilities=CAP_NET_ADMIN\n" in text
+        (units / path).write_text(text.replace("Ambient", "Anbient"), "utf-8")
+        assert "AnbientCapabilities" in processes.run(words).stderr, "systemd reads the drop-in"

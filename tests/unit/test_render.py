@@ -155,6 +155,16 @@ def test_all_files_are_written_or_none(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
 
 
+def test_a_service_is_given_a_capability_only_where_the_settings_say_so() -> None:
+    def names(*agents: str) -> list[str]:
+        made = {**DEFAULTS, **{agent: {**DEFAULTS[agent], "sudo": "never"} for agent in agents}}
+        return [file.name for file in render("systemd", made) if ".service.d/" in file.name]
+
+    assert names() == []
+    assert names("telegraf") == ["telegraf.service.d/conntrack.conf"]
+    assert names("nrpe") == ["nagios-nrpe-server.service.d/conntrack.conf"]
+
+
 def test_a_directory_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "second").mkdir()
     files = [File("first", "1\n"), File("second", "2\n")]
