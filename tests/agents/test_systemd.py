@@ -74,3 +74,4 @@ def test_drop_ins_are_read_and_judged(installation: Installation, folder: Path) 
         assert "AmbientCapabilities=CAP_NET_ADMIN\n" in text
         (units / path).write_text(text.replace("Ambient", "Anbient"), "utf-8")
         assert "AnbientCapabilities" in processes.run(words).stderr, "systemd reads the drop-in"
+        (units / path).write_text(text, "utf-8")
