@@ -14,11 +14,11 @@ from typing import Any
 
 from conntrack_common.errors import InvalidRequest
 from conntrack_common.metrics import BY_ID, select
-from conntrack_common.model import Sample
 from conntrack_common.record import NamedTuple
-from conntrack_plugins import collectd, command_lines, prometheus, quoting
+from conntrack_plugins import command_lines, prometheus, quoting
 from conntrack_plugins.quoting import Verbatim
-from conntrack_plugins.settings import SETTINGS, Settings, Values, assignment, sections
+from conntrack_plugins.settings import SETTINGS, Settings, assignment, sections
+from conntrack_plugins.thresholds import thresholds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ def _context(agent: str, settings: Settings) -> dict[str, Any]:
         "by_sudo": command_lines.by_sudo(settings),
         "by_capability": [name for name, found in settings.items() if found["sudo"] == "never"],
         "chosen": [metric.id for metric in chosen],
-        "thresholds": _thresholds(values),
+        "thresholds": list(thresholds(values)),
         "interfaces": _interfaces,
         "prometheus_name": lambda metric_id: prometheus.name(BY_ID[metric_id]),
     }
@@ -191,37 +191,3 @@ def _interfaces() -> Any:
     from conntrack_plugins.interface import commands
 
     return commands()
-
-
-class Threshold(NamedTuple):
-    """A rule as collectd's threshold plugin can say it: ends of ranges may be absent."""
-
-    place: collectd.Identifier
-    bounds: tuple[tuple[str, str], ...]
-    text: str
-
-
-def _thresholds(values: Values) -> list[Threshold]:
-    """Return the settings' rules for collectd, which knows counters by their growth alone."""
-    from conntrack_plugins.verdict import parse_rule
-
-    usage = f"table.usage,{values['warning']},{values['critical']}"
-    found = []
-    for text in (usage, *values["checks"]):
-        rule = parse_rule(text)
-        metric = rule.expression.metric
-        if (metric.kind == "counter") != rule.expression.per_second:
-            continue
-        place = collectd.identifier(Sample(metric.id, rule.expression.labels, 0))
-        ranges = (("Warning", rule.warning), ("Failure", rule.critical))
-        bounds = [
-            (f"{word}{end}", f"{bound:g}")
-            for word, range_ in ranges
-            if str(range_) and not range_.invert
-            # Nothing in the catalogue is negative, so 0 as the lower end says nothing.
-            for end, bound in (("Min", range_.start), ("Max", range_.end))
-            if bound and abs(bound) != float("inf")
-        ]
-        if bounds:
-            found.append(Threshold(place, tuple(bounds), text))
-    return found

@@ -1,0 +1,77 @@
+"""The settings' thresholds as collectd's plugin threshold can say them (collectd-threshold(5)).
+
+collectd judges one series by itself, knows counters by their growth, and has only what is sent to
+it; a rule that means something else is told with the reason, and not passed over in silence.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from conntrack_common.metric import COUNTER
+from conntrack_common.metrics import CHEAP, select
+from conntrack_common.model import Sample
+from conntrack_common.record import NamedTuple
+from conntrack_plugins import collectd
+from conntrack_plugins.settings import Values
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import nagiosplugin
+
+    from conntrack_plugins.verdict import Rule
+
+# These labels stand in the plugin's instance, which a threshold need not name.
+ELSEWHERE = {"cpu", "netns"}
+
+
+class Threshold(NamedTuple):
+    """A rule: its text, the place of its values, its bounds, or why collectd can't judge it."""
+
+    text: str
+    place: collectd.Identifier
+    bounds: tuple[tuple[str, str], ...]
+    why_not: str = ""
+
+
+def thresholds(values: Values) -> Iterator[Threshold]:
+    """Yield the settings' rules, usage first."""
+    from conntrack_plugins.verdict import parse_rule
+
+    sent = select(values["metrics"].split(",")) if values["metrics"] else CHEAP
+    for text in (f"table.usage,{values['warning']},{values['critical']}", *values["checks"]):
+        rule = parse_rule(text)
+        metric = rule.expression.metric
+        place = collectd.identifier(Sample(metric.id, rule.expression.labels, 0))
+        why_not = _why_not(rule)
+        if not why_not and metric not in sent:
+            why_not = f"{metric.id} is not sent; add it to the setting metrics"
+        bounds = (*_bounds("Warning", rule.warning), *_bounds("Failure", rule.critical))
+        yield Threshold(text, place, () if why_not else bounds, why_not or _unbounded(bounds))
+
+
+def _why_not(rule: Rule) -> str:
+    expression = rule.expression
+    lacking = set(expression.metric.labels) - ELSEWHERE - {name for name, _ in expression.labels}
+    if lacking:
+        return f"it judges each series by itself: name the {' and the '.join(sorted(lacking))}"
+    if (expression.metric.kind == COUNTER) != expression.per_second:
+        return "it knows counters by their growth, and nothing else's"
+    if any(range_.invert for range_ in (rule.warning, rule.critical)):
+        return "it has no inverted ranges"
+    return ""
+
+
+def _unbounded(bounds: tuple[tuple[str, str], ...]) -> str:
+    return "" if bounds else "no value is bad"
+
+
+def _bounds(word: str, range_: nagiosplugin.Range) -> Iterator[tuple[str, str]]:
+    if not str(range_):
+        return
+    # Nothing in the catalogue is negative, so 0 as the lower end says nothing.
+    if range_.start > 0:
+        yield f"{word}Min", f"{range_.start:.15g}"
+    if math.isfinite(range_.end):
+        yield f"{word}Max", f"{range_.end:.15g}"
