@@ -72,6 +72,11 @@ def yaml(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)[1:-1]
 
 
+def promql(text: str) -> str:
+    """Return a string of PromQL, with its quotes; its escapes are Go's, as JSON's."""
+    return json.dumps(text, ensure_ascii=False)
+
+
 def systemd(text: str) -> str:
     """Return a text for between double quotes of systemd.syntax(7), with '%' doubled."""
     return text.replace("\\", "\\\\").replace('"', r"\"").replace("%", "%%")

@@ -154,6 +154,7 @@ def _environment(agent: Agent) -> jinja2.Environment:
     environment.filters.update(
         shell=quoting.shell,
         nagios_command=quoting.nagios_command,
+        promql=quoting.promql,
         sudoers=quoting.sudoers,
         systemd_words=quoting.systemd_words,
         icinga_text=lambda text: Verbatim(quoting.icinga_text(text)),
@@ -178,6 +179,7 @@ def _context(agent: str, settings: Settings) -> dict[str, Any]:
         "checks_run": command_lines.checks(values),
         "telegraf_run": command_lines.telegraf(values),
         "prometheus_run": command_lines.prometheus(values),
+        "timer": settings["systemd"],  # what renews the file that the rules judge
         "by_sudo": command_lines.by_sudo(settings),
         "by_capability": [name for name, found in settings.items() if found["sudo"] == "never"],
         "chosen": [metric.id for metric in chosen],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -64,6 +65,14 @@ def exporter(folder: Path) -> Iterator[int]:
 def scrape(exporter: int) -> Scrape:
     """What asks it."""
     return lambda: get(exporter, "/metrics")
+
+
+def ready(port: int) -> bool:
+    """Whether a Prometheus answers questions; it listens before it does."""
+    try:
+        return accepts(port) and bool(get(port, "/-/ready"))
+    except urllib.error.URLError:
+        return False
 
 
 def get(port: int, path: str) -> str:
@@ -136,6 +145,14 @@ def test_a_wrong_rule_fails_the_rendered_tests(installation: Installation, folde
     assert "ConntrackTableFilling" in failed.stdout + failed.stderr
 
 
+@pytest.mark.agent("promtool")
+def test_a_hostile_file_name_stays_in_its_rule(installation: Installation, folder: Path) -> None:
+    """promtool's tests of the rules, which render asks, hold the name, too."""
+    name = f"/a: #b {rendered.HOSTILE}\\n\\/x.prom"
+    files = rendered.render("prometheus", folder, installation, f"textfile={name}")
+    assert "ConntrackFileStale" in (files / "conntrack.rules.yml").read_text("utf-8")
+
+
 @pytest.mark.agent(EXPORTER, "prometheus", "promtool")
 def test_rendered_rules_see_the_numbers_in_a_real_prometheus(
     filled_namespace: Namespace, installation: Installation, folder: Path, exporter: int
@@ -156,7 +173,7 @@ def test_rendered_rules_see_the_numbers_in_a_real_prometheus(
         return [{**alert["labels"], **alert["annotations"]} for alert in found]
 
     with Daemon(words, folder / "prometheus.log") as daemon:
-        daemon.until(lambda: accepts(port), "it listens")
+        daemon.until(lambda: ready(port), "it is ready")
         found = daemon.until(alerts, "an alert is pending", seconds=30)
     assert {alert["alertname"] for alert in found} == {"ConntrackTableFilling"}
     samples = formats.exposition(output.read_text("utf-8"))

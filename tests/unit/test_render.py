@@ -155,6 +155,15 @@ def test_all_files_are_written_or_none(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["there"]
 
 
+def test_a_file_is_stale_by_the_interval_of_its_timer() -> None:
+    made = {
+        **DEFAULTS,
+        "systemd": {**DEFAULTS["systemd"], "interval": 300, "textfile": "/x/y.prom"},
+    }
+    rules = next(file.text for file in render("prometheus", made) if "rules.yml" in file.name)
+    assert r'node_textfile_mtime_seconds{file=\"/x/y.prom\"} > 1500"' in rules
+
+
 def test_a_service_is_given_a_capability_only_where_the_settings_say_so() -> None:
     def names(*agents: str) -> list[str]:
         made = {**DEFAULTS, **{agent: {**DEFAULTS[agent], "sudo": "never"} for agent in agents}}
