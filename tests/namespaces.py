@@ -71,11 +71,7 @@ class Namespace:
         """Return the words that start a command inside, as root or with few rights."""
         words = ["ip", "netns", "exec", self.name]
         if user:
-            uid = str(NOBODY) if user == "nobody" else user
-            gained = "".join(f",+{cap}" for cap in caps)
-            words += ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
-            words += [f"--inh-caps=-all{gained}"]
-            words += [f"--ambient-caps={gained[1:]}"] if caps else []
+            words += dropped(str(NOBODY) if user == "nobody" else user, caps)
         return words + [os.fspath(word) for word in argv]
 
     def run(
@@ -123,6 +119,14 @@ class Namespace:
                 yield
             finally:
                 stand(home.fileno())
+
+
+def dropped(uid: str = str(NOBODY), caps: Sequence[str] = ()) -> list[str]:
+    """Return the words that start a command as a user with no rights but these."""
+    gained = "".join(f",+{cap}" for cap in caps)
+    words = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
+    words += [f"--inh-caps=-all{gained}"]
+    return [*words, *([f"--ambient-caps={gained[1:]}"] if caps else [])]
 
 
 class Filled(NamedTuple):

@@ -6,8 +6,6 @@ from collections.abc import Callable
 
 from conntrack_plugins import command
 
-UNKNOWN = 3
-
 
 def check_conntrack() -> int:
     """Run check_conntrack."""
@@ -36,4 +34,4 @@ def _started(name: str, start: Callable[[], int]) -> int:
         return start()
     except ModuleNotFoundError as error:
         print(f"{name} UNKNOWN - {command.missing_library(error)}")
-        return UNKNOWN
+        return command.UNKNOWN

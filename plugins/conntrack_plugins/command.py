@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     Options = TypeVar("Options", bound="tuple[object, ...]")
 
 FAILURE, USAGE, INTERRUPTED = 1, 2, 130
+UNKNOWN = 3  # a Nagios state
 LIBRARIES = ("jinja2", "nagiosplugin", "pyroute2", "rich")
 
 
@@ -242,17 +243,16 @@ def missing_library(error: ModuleNotFoundError) -> str:
 
 
 def check(name: str, parse: Callable[[], Options], judge: Callable[[Options], None]) -> int:
-    """Do a Nagios check's work; whatever keeps it from a verdict is UNKNOWN (3)."""
-    unknown = 3
+    """Do a Nagios check's work; whatever keeps it from a verdict is UNKNOWN."""
     try:
         options = parse()
     except SystemExit:
-        return unknown  # --help or --version, whose 0 Nagios would take for OK
+        return UNKNOWN  # --help or --version, whose 0 Nagios would take for OK
     except ConntrackError as error:
         print(f"{name} UNKNOWN - {str(error).replace('|', '/')}")
-        return unknown
+        return UNKNOWN
     try:
         judge(options)
     except ConntrackError as error:
         print(f"{name} UNKNOWN - {str(error).replace('|', '/')}")
-    return unknown
+    return UNKNOWN

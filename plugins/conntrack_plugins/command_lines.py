@@ -6,26 +6,27 @@ word, so one line of it serves every agent.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from conntrack_common.errors import InvalidRequest
+from conntrack_common.metric import Metric
 from conntrack_common.metrics import CHEAP
 from conntrack_common.record import NamedTuple
 from conntrack_common.sources.conntrackd_requests import REQUESTS
+from conntrack_plugins.command import chosen
 from conntrack_plugins.quoting import shell
-from conntrack_plugins.settings import Settings, Values, needs_root
+from conntrack_plugins.settings import Settings, Values
 
 SUDO = ("sudo", "-n")
 EXECD = "--execd"
 
 
 class CommandLine(NamedTuple):
-    """What an agent runs: a name for it, the program, its options, and whether it needs root."""
+    """What an agent runs: a name for it, the program, its options, and whether by sudo."""
 
     name: str
     program: str
     options: tuple[tuple[str, str], ...]
-    root: bool
     sudo: bool
 
     @property
@@ -59,17 +60,20 @@ def _list(value: object) -> list[object]:
 
 def checks(values: Values) -> list[CommandLine]:
     """Return the checks that Nagios, NRPE and Icinga 2 run."""
+    from conntrack_plugins.verdict import parse_rule
+
     usage = {"--warning": str(values["warning"]), "--critical": str(values["critical"])}
-    made = [_check(values, "conntrack-usage", list(usage.items()), root=bool(values["netns"]))]
+    made = [_check(values, "conntrack-usage", list(usage.items()), ())]
     if values["checks"]:
         ranges = [("--check", text) for text in values["checks"]]
-        made.append(_check(values, "conntrack-thresholds", ranges, root=_reads_table(values)))
+        metrics = [parse_rule(text).expression.metric for text in values["checks"]]
+        made.append(_check(values, "conntrack-thresholds", ranges, metrics))
     if values["conntrackd"]:
         command = shell(values["conntrackd_command"])
         ways = (("--command", command),) if command else ()
         program = f"{values['plugin_dir']}/check_conntrackd"
-        root = not command
-        made.append(CommandLine("conntrackd-health", program, ways, root, _sudo(values, root=root)))
+        sudo = _sudo(values, root=not command)
+        made.append(CommandLine("conntrackd-health", program, ways, sudo))
     return made
 
 
@@ -112,7 +116,9 @@ def _statistics(values: Values) -> list[tuple[str, ...]]:
     return [(*program, "-s", *([name] if name != "ct" else [])) for name in REQUESTS]
 
 
-def _check(values: Values, name: str, options: list[tuple[str, str]], *, root: bool) -> CommandLine:
+def _check(
+    values: Values, name: str, options: list[tuple[str, str]], metrics: Iterable[Metric]
+) -> CommandLine:
     if values["no_conntrack"] != "unknown":
         options.append(("--no-conntrack", values["no_conntrack"]))
     if values["netns"]:
@@ -120,22 +126,20 @@ def _check(values: Values, name: str, options: list[tuple[str, str]], *, root: b
     program = f"{values['plugin_dir']}/check_conntrack"
     # The order of several --check is the user's; sorting is stable.
     options.sort(key=lambda option: option[0])
-    return CommandLine(name, program, tuple(options), root, _sudo(values, root=root))
+    sudo = _sudo(values, root=_needs_root(values, metrics))
+    return CommandLine(name, program, tuple(options), sudo)
 
 
 def _adapter(values: Values, command: str) -> CommandLine:
     said = {"--metrics": values["metrics"], "--netns": values["netns"]}
     options = tuple((option, value) for option, value in sorted(said.items()) if value)
-    root = needs_root(values)
-    sudo = _sudo(values, root=root)
-    return CommandLine(command, f"{values['bin_dir']}/{command}", options, root, sudo)
+    sudo = _sudo(values, root=_needs_root(values, chosen(values["metrics"])))
+    return CommandLine(command, f"{values['bin_dir']}/{command}", options, sudo)
 
 
-def _reads_table(values: Values) -> bool:
-    from conntrack_plugins.verdict import parse_rule
-
-    metrics = {parse_rule(text).expression.metric for text in values["checks"]}
-    return bool(values["netns"]) or not metrics <= set(CHEAP)
+def _needs_root(values: Values, metrics: Iterable[Metric]) -> bool:
+    """Tell whether these metrics, in the settings' namespace, are not for anybody to read."""
+    return bool(values["netns"]) or not set(metrics) <= set(CHEAP)
 
 
 def _sudo(values: Values, *, root: bool) -> bool:

@@ -46,17 +46,17 @@ def nrpe(text: str) -> str:
 
 def icinga(text: str) -> str:
     """Return a text for between double quotes of Icinga 2's language, '$' being a macro's."""
-    return text.replace("\\", "\\\\").replace('"', r"\"").replace("$", "$$")
+    return _escaped(text).replace("$", "$$")
 
 
-def icinga_text(text: str) -> str:
+def icinga_text(text: str) -> Verbatim:
     """Return a text for between double quotes where Icinga 2 looks for no macros."""
-    return text.replace("\\", "\\\\").replace('"', r"\"").replace("\n", r"\n")
+    return Verbatim(_escaped(text).replace("\n", r"\n"))
 
 
 def collectd(text: str) -> str:
     """Return a text for between double quotes of collectd.conf(5)."""
-    return text.replace("\\", "\\\\").replace('"', r"\"")
+    return _escaped(text)
 
 
 def toml(text: str) -> str:
@@ -64,12 +64,12 @@ def toml(text: str) -> str:
 
     Telegraf replaces $VARIABLES before it parses the file; TOML's own escape hides them.
     """
-    return json.dumps(text, ensure_ascii=False)[1:-1].replace("$", r"\u0024")
+    return yaml(text).replace("$", r"\u0024")
 
 
 def yaml(text: str) -> str:
     """Return a text for between double quotes of YAML, whose escapes are JSON's."""
-    return json.dumps(text, ensure_ascii=False)[1:-1]
+    return promql(text)[1:-1]
 
 
 def promql(text: str) -> str:
@@ -79,7 +79,7 @@ def promql(text: str) -> str:
 
 def systemd(text: str) -> str:
     """Return a text for between double quotes of systemd.syntax(7), with '%' doubled."""
-    return text.replace("\\", "\\\\").replace('"', r"\"").replace("%", "%%")
+    return _escaped(text).replace("%", "%%")
 
 
 def systemd_words(words: Iterable[str]) -> Verbatim:
@@ -112,6 +112,6 @@ def sudoers(words: Iterable[str]) -> Verbatim:
     return Verbatim(" ".join([re.sub(r"[,:= #]", r"\\\g<0>", wild), *(escaped or ['""'])]))
 
 
-def ini(text: str) -> str:
-    """Return a value for an INI file: further lines are indented."""
-    return text.replace("\n", "\n    ")
+def _escaped(text: str) -> str:
+    """Return what most formats want between double quotes: backslash and quote behind another."""
+    return text.replace("\\", "\\\\").replace('"', r"\"")

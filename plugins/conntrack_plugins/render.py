@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from conntrack_common.errors import InvalidRequest
-from conntrack_common.metrics import BY_ID, select
+from conntrack_common.metrics import BY_ID
 from conntrack_common.record import NamedTuple
 from conntrack_plugins import command_lines, prometheus, quoting
+from conntrack_plugins.command import chosen
 from conntrack_plugins.quoting import Verbatim
 from conntrack_plugins.settings import SETTINGS, Settings, assignment, sections
 from conntrack_plugins.thresholds import thresholds
@@ -50,7 +51,7 @@ AGENTS = {
         quoting.systemd, "/etc/systemd/system", "systemd: textfile timer, capability drop-ins"
     ),
     "sudoers": Agent(str, "/etc/sudoers.d", "sudo: exactly the commands that need root", 0o440),
-    "settings": Agent(quoting.ini, "/etc", "the settings themselves, each with its meaning"),
+    "settings": Agent(str, "/etc", "the settings themselves, each with its meaning"),
 }
 
 
@@ -65,21 +66,18 @@ def render(agent: str, settings: Settings) -> list[File]:
     """Return an agent's files; raises InvalidRequest if there is no such agent."""
     if agent not in AGENTS:
         raise InvalidRequest(f"there is no agent {agent!r}: known are {', '.join(AGENTS)}")
-    files = [File(name, expand(template, agent, settings)) for name, template in _templates(agent)]
     # A template that makes nothing of these settings makes no file.
-    return [file for file in files if file.text.strip()]
+    return [file for file in expand(agent, agent, settings) if file.text.strip()]
 
 
-def frames(agent: str) -> Iterator[tuple[str, str]]:
-    """Yield the files that an agent's validator wants around the rendered ones: name, template."""
-    return _templates(os.path.join("check", agent))
-
-
-def expand(template: str, agent: str, settings: Settings, **more: object) -> str:
-    """Return the text of one template, with an agent's way of escaping."""
+def expand(templates: str, agent: str, settings: Settings, **more: object) -> list[File]:
+    """Return what a folder of templates makes, with an agent's way of escaping."""
     environment = _environment(AGENTS[agent])
     context = {**_context(agent, settings), **more}
-    return environment.get_template(template).render(context)
+    return [
+        File(name, environment.get_template(os.path.join(templates, name + SUFFIX)).render(context))
+        for name in _names(os.path.join(TEMPLATES, templates))
+    ]
 
 
 def write(files: Iterable[File], folder: str, mode: int, *, force: bool) -> None:
@@ -93,22 +91,20 @@ def write(files: Iterable[File], folder: str, mode: int, *, force: bool) -> None
         raise InvalidRequest(f"{there[0]} is there already: --force replaces it")
     for path in filter(os.path.isdir, there):
         raise InvalidRequest(f"{path} is a directory: a file has to be written there")
+    partials = [(f"{path}.{os.getpid()}.tmp", path) for _file, path in targets]
     with contextlib.ExitStack() as undo:
-        temporary = []
-        for file, path in targets:
-            partial = f"{path}.{os.getpid()}.tmp"
-            try:
+        try:
+            for (file, path), (partial, _path) in zip(targets, partials):
                 os.makedirs(os.path.dirname(path), exist_ok=True)
                 undo.callback(_remove, partial)
                 _create(partial, file.text, mode)
-            except OSError as error:
-                raise InvalidRequest(
-                    f"{path} can't be written ({error.strerror}): "
-                    "give --output a directory that this user may write to"
-                ) from error
-            temporary.append((partial, path))
-        for partial, path in temporary:
-            os.replace(partial, path)
+            for partial, path in partials:
+                os.replace(partial, path)
+        except OSError as error:
+            raise InvalidRequest(
+                f"{path} can't be written ({error.strerror}): "
+                "give --output a directory that this user may write to"
+            ) from error
 
 
 def _create(path: str, text: str, mode: int) -> None:
@@ -123,12 +119,11 @@ def _remove(path: str) -> None:
         os.unlink(path)
 
 
-def _templates(folder: str) -> Iterator[tuple[str, str]]:
-    for where, folders, files in os.walk(os.path.join(TEMPLATES, folder)):
+def _names(folder: str) -> Iterator[str]:
+    for where, folders, files in os.walk(folder):
         folders.sort()
         for file in sorted(files):
-            template = os.path.relpath(os.path.join(where, file), TEMPLATES)
-            yield os.path.relpath(template, folder)[: -len(SUFFIX)], template
+            yield os.path.relpath(os.path.join(where, file), folder)[: -len(SUFFIX)]
 
 
 def _environment(agent: Agent) -> jinja2.Environment:
@@ -157,7 +152,7 @@ def _environment(agent: Agent) -> jinja2.Environment:
         promql=quoting.promql,
         sudoers=quoting.sudoers,
         systemd_words=quoting.systemd_words,
-        icinga_text=lambda text: Verbatim(quoting.icinga_text(text)),
+        icinga_text=quoting.icinga_text,
         verbatim=Verbatim,
         wrapped=lambda text: textwrap.wrap(text, 97),
     )
@@ -166,7 +161,6 @@ def _environment(agent: Agent) -> jinja2.Environment:
 
 def _context(agent: str, settings: Settings) -> dict[str, Any]:
     values = settings[agent]
-    chosen = select(values["metrics"].split(",")) if values["metrics"] else ()
     return {
         **values,
         "head": f"Made by 'conntrack-stat render {agent}'.",
@@ -182,7 +176,7 @@ def _context(agent: str, settings: Settings) -> dict[str, Any]:
         "timer": settings["systemd"],  # what renews the file that the rules judge
         "by_sudo": command_lines.by_sudo(settings),
         "by_capability": [name for name, found in settings.items() if found["sudo"] == "never"],
-        "chosen": [metric.id for metric in chosen],
+        "chosen": [metric.id for metric in chosen(values["metrics"]) if values["metrics"]],
         "thresholds": list(thresholds(values)),
         "interfaces": _interfaces,
         "prometheus_name": lambda metric_id: prometheus.name(BY_ID[metric_id]),

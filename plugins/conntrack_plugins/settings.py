@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from conntrack_common.errors import InvalidRequest
-from conntrack_common.metrics import CHEAP, select
 from conntrack_common.record import NamedTuple
 from conntrack_plugins.setting_types import (
     checks,
@@ -38,12 +37,16 @@ Settings = Mapping[str, Values]  # by agent
 
 
 class Setting(NamedTuple):
-    """One key: its default as it would be written, how it is read, and what it means."""
+    """One key: its default as it would be written, how it is read, what it means, how it is shown.
+
+    What `shown` makes of a value, `parse` reads back.
+    """
 
     key: str
     default: str
     parse: Callable[[str], Any]
     meaning: str
+    shown: Callable[[Any], str] = str
 
 
 SETTINGS = (
@@ -54,6 +57,7 @@ SETTINGS = (
         "cpu.early_drop/s,0,10\ncpu.drop/s,0,10",
         checks,
         "Further thresholds of the checks, one a line: METRIC,WARN,CRIT as --check takes them.",
+        "\n".join,
     ),
     Setting(
         "no_conntrack",
@@ -71,12 +75,19 @@ SETTINGS = (
     ),
     Setting("interval", "60", seconds, "Seconds between two collections or checks."),
     Setting("netns", "", netns, "Another network namespace (name, process or all). Needs root."),
-    Setting("conntrackd", "no", switch, "Whether conntrackd is watched, too: yes or no."),
+    Setting(
+        "conntrackd",
+        "no",
+        switch,
+        "Whether conntrackd is watched, too: yes or no.",
+        {True: "yes", False: "no"}.__getitem__,
+    ),
     Setting(
         "conntrackd_command",
         "sudo -n /usr/sbin/conntrackd",
         words,
         "How agents that are not root ask conntrackd. Empty: by its socket.",
+        shlex.join,
     ),
     Setting(
         "sudo",
@@ -143,12 +154,7 @@ def _said(text: str) -> tuple[str, Any]:
 
 def assignment(setting: Setting, value: Any) -> str:
     """Return the lines that say this in the file."""
-    if isinstance(value, bool):
-        text = "yes" if value else "no"
-    elif isinstance(value, tuple):
-        text = "\n".join(value) if setting.key == "checks" else shlex.join(value)
-    else:
-        text = str(value)
+    text = setting.shown(value)
     if "\n" in text:
         return "\n".join([f"{setting.key} =", *(f"    {line}" for line in text.splitlines())])
     return f"{setting.key} = {text}".rstrip()
@@ -165,12 +171,6 @@ def sections(settings: Settings, over: str) -> dict[str, list[str]]:
         for agent, values in settings.items()
         if values != settings[over]
     }
-
-
-def needs_root(values: Values) -> bool:
-    """Tell whether the metrics that these settings send are not for anybody to read."""
-    chosen = select(values["metrics"].split(",")) if values["metrics"] else CHEAP
-    return bool(values["netns"]) or not set(chosen) <= set(CHEAP)
 
 
 def _parsed(key: str, text: str, where: str) -> Any:

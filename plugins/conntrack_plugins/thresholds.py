@@ -7,13 +7,13 @@ it; a rule that means something else is told with the reason, and not passed ove
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from conntrack_common.metric import COUNTER
-from conntrack_common.metrics import CHEAP, select
+from conntrack_common.metric import COUNTER, Metric
 from conntrack_common.model import Sample
 from conntrack_common.record import NamedTuple
 from conntrack_plugins import collectd
+from conntrack_plugins.command import chosen
 from conntrack_plugins.settings import Values
 
 TYPE_CHECKING = False
@@ -39,16 +39,14 @@ def thresholds(values: Values) -> Iterator[Threshold]:
     """Yield the settings' rules, usage first."""
     from conntrack_plugins.verdict import parse_rule
 
-    sent = select(values["metrics"].split(",")) if values["metrics"] else CHEAP
+    sent = chosen(values["metrics"])
     for text in (f"table.usage,{values['warning']},{values['critical']}", *values["checks"]):
         rule = parse_rule(text)
         metric = rule.expression.metric
         place = collectd.identifier(Sample(metric.id, rule.expression.labels, 0))
-        why_not = _why_not(rule)
-        if not why_not and metric not in sent:
-            why_not = f"{metric.id} is not sent; add it to the setting metrics"
         bounds = (*_bounds("Warning", rule.warning), *_bounds("Failure", rule.critical))
-        yield Threshold(text, place, () if why_not else bounds, why_not or _unbounded(bounds))
+        why_not = _why_not(rule) or _unsent(metric, sent) or ("" if bounds else "no value is bad")
+        yield Threshold(text, place, () if why_not else bounds, why_not)
 
 
 def _why_not(rule: Rule) -> str:
@@ -63,8 +61,8 @@ def _why_not(rule: Rule) -> str:
     return ""
 
 
-def _unbounded(bounds: tuple[tuple[str, str], ...]) -> str:
-    return "" if bounds else "no value is bad"
+def _unsent(metric: Metric, sent: Iterable[Metric]) -> str:
+    return "" if metric in sent else f"{metric.id} is not sent; add it to the setting metrics"
 
 
 def _bounds(word: str, range_: nagiosplugin.Range) -> Iterator[tuple[str, str]]:

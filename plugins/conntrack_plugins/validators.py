@@ -6,7 +6,6 @@ wants around them, so that nothing of the host's configuration is read or change
 
 from __future__ import annotations
 
-import contextlib
 import grp
 import os
 import pwd
@@ -19,7 +18,7 @@ from collections.abc import Callable, Iterable, Iterator
 import conntrack_plugins
 from conntrack_common.errors import InvalidRequest, NotAvailable
 from conntrack_common.record import NamedTuple
-from conntrack_plugins.render import File, expand, frames, write
+from conntrack_plugins.render import File, expand, write
 from conntrack_plugins.settings import Settings
 
 PATH = os.pathsep.join(
@@ -101,13 +100,8 @@ def validate(agent: str, files: Iterable[File], settings: Settings) -> Iterator[
         modules = os.path.dirname(os.path.dirname(os.path.abspath(conntrack_plugins.__file__)))
         user, group = _identity()
         more = {"folder": folder, "modules": modules, "user": user, "group": group}
-        frame = [
-            File(name, expand(template, agent, settings, **more))
-            for name, template in frames(agent)
-        ]
-        # systemd wants a drop-in's unit beside it, the others want their frame around it all.
-        place = os.path.join(folder, "rendered") if agent == "systemd" else folder
-        write(frame, place, 0o600, force=False)
+        frame = expand(os.path.join("check", agent), agent, settings, **more)
+        write(frame, folder, 0o600, force=False)
         for validator in VALIDATORS[agent]:
             words = validator.words(folder, [file.name for file in rendered])
             said = _objections(validator, words)
@@ -122,10 +116,10 @@ def validate(agent: str, files: Iterable[File], settings: Settings) -> Iterator[
 def _identity() -> tuple[str, str]:
     """Return the names of this process's user and group, or their numbers."""
     user, group = os.geteuid(), os.getegid()
-    names = [str(user), str(group)]
-    with contextlib.suppress(KeyError):
-        names = [pwd.getpwuid(user).pw_name, grp.getgrgid(group).gr_name]
-    return names[0], names[1]
+    try:
+        return pwd.getpwuid(user).pw_name, grp.getgrgid(group).gr_name
+    except KeyError:
+        return str(user), str(group)
 
 
 def _objections(validator: Validator, words: list[str]) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -119,8 +118,7 @@ def state_folder(folder: Path) -> Path:
     state = folder / "icinga"
     for name in ("lib", "log", "cache", "spool", "temporary", "run"):
         (state / name).mkdir(parents=True)
-    for path in (state, *state.iterdir()):
-        shutil.chown(path, "nagios", "nagios")
+    rendered.own(state, "nagios")
     return state
 
 

@@ -13,7 +13,7 @@ from conntrack_plugins.render import AGENTS, File, render
 from conntrack_plugins.settings import load
 from conntrack_plugins.validators import VALIDATORS, validate
 from installation import Installation
-from namespaces import NOBODY
+from namespaces import dropped
 
 SETTINGS = load(AGENTS)
 
@@ -31,8 +31,7 @@ HERE = [agent for agent in VALIDATORS if agent != "telegraf"]  # which no Debian
 def test_anybody_may_ask(agent: str, installation: Installation, folder: Path) -> None:
     needs(agent)
     words = [installation.command("conntrack-stat"), "render", agent, "--check"]
-    drop = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
-    done = processes.run([*drop, *words, "--set", f"bin_dir={installation.bin}"])
+    done = processes.run([*dropped(), *words, "--set", f"bin_dir={installation.bin}"])
     assert done.returncode == 0, done
     assert done.stderr == "".join(f"checked by '{each.command}'\n" for each in VALIDATORS[agent])
 

@@ -11,9 +11,9 @@ import pytest
 
 import fill
 import processes
-from documents import DOCUMENTS, FENCE, TREE, Command, commands, configurations, same, spelled
-from installation import Installation, entry_points
-from namespaces import NOBODY, Namespace
+from documents import DOCUMENTS, FENCE, Command, commands, configurations, same, spelled
+from installation import TREE, Installation, entry_points
+from namespaces import Namespace, dropped
 from processes import Daemon
 
 pytestmark = [pytest.mark.kernel, pytest.mark.agent("conntrackd", "nagios4", "promtool", "visudo")]
@@ -32,10 +32,9 @@ done
 mount --rbind "$1/netns" /run/netns
 mount -t tmpfs -o mode=1777 fresh /var/tmp
 """
-# A host that looks at many ports, and one that comes back: what documents show is there to be seen.
+# A host that looks at many ports: what documents show is there to be seen.
 SCAN = """
-import socket, sys, time
-sockets = []
+import socket, time
 def send(port):
     found = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     found.bind(("127.0.0.66", 0))
@@ -65,10 +64,9 @@ def run_all(
     for name, text in configured.items():
         script.append(f"mkdir -p {Path(name).parent}; cat > {name} <<'END'\n{text}END\n")
     script.append(f"cd {folder}/home")
-    drop = f"setpriv --reuid={NOBODY} --regid={NOBODY} --clear-groups --inh-caps=-all"
     for number, line in enumerate(lines):
-        user = "" if line.root else drop
-        words = f"{user} timeout 20 bash -c {shlex.quote(line.text)}"
+        user = [] if line.root else dropped()
+        words = shlex.join([*user, "timeout", "20", "bash", "-c", line.text])
         script.append(
             f"{words} >{folder}/{number}.out 2>&1 </dev/null; echo $? >{folder}/{number}.rc"
         )

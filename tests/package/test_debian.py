@@ -8,16 +8,15 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
-import subprocess
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 import conntrack_common
+from checkout import check_out
 from installation import TREE, is_debian
-from processes import environment, must
+from processes import must, run
 
 TOOLS = ("dpkg-buildpackage", "dh_python3", "lintian", "autopkgtest")
 NAMES = ["", "-nagios", "-collectd", "-telegraf", "-prometheus"]
@@ -32,12 +31,7 @@ KEPT = re.compile(r"/var/(lib/(dpkg|apt|ucf|man-db)|cache|log|backups)(/|$)|.*/_
 
 def installed() -> str:
     """The packages that dpkg knows anything of, with their states."""
-    found = subprocess.run(
-        ["dpkg-query", "-W", "-f=${Package} ${db:Status-Abbrev}\n", "conntrack-plugins*"],
-        capture_output=True,
-        encoding="utf-8",
-        check=False,
-    )
+    found = run(["dpkg-query", "-W", "-f=${Package} ${db:Status-Abbrev}\n", "conntrack-plugins*"])
     lines = [line for line in found.stdout.splitlines() if not line.endswith("un ")]
     return "\n".join(lines)
 
@@ -69,14 +63,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
 @pytest.fixture(scope="module")
 def older(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
     """The packages of a version before this, whose settings had another text."""
-    tree = tmp_path_factory.mktemp("older") / "tree"
-    tree.mkdir()
-    files = subprocess.run(
-        ["git", "ls-files", "-z"], cwd=TREE, capture_output=True, check=True
-    ).stdout.decode()
-    for name in filter(None, files.split("\0")):
-        (tree / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy2(TREE / name, tree / name, follow_symlinks=False)
+    tree = check_out(tmp_path_factory.mktemp("older") / "tree")
     changelog = tree / "debian/changelog"
     changelog.write_text(
         changelog.read_text("utf-8").replace(f"({conntrack_common.__version__})", "(0.0.9)"),
@@ -211,14 +198,7 @@ def test_autopkgtest(built: Mapping[str, Path], tmp_path: Path, purged: None) ->
     source = next(built["conntrack-plugins"].parent.glob("*.dsc"))
     output = tmp_path / "output"
     words = ["autopkgtest", "-B", *built.values(), source, "-o", output]
-    done = subprocess.run(
-        [os.fspath(word) for word in (*words, "--", "null")],
-        env=environment({"DEBIAN_FRONTEND": "noninteractive"}),
-        capture_output=True,
-        encoding="utf-8",
-        timeout=900,
-        check=False,
-    )
+    done = run([*words, "--", "null"], env={"DEBIAN_FRONTEND": "noninteractive"}, timeout=900)
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
     summary = (output / "summary").read_text("utf-8")
     assert re.findall(r"^(\w+) +PASS", summary, re.MULTILINE) == [

@@ -57,9 +57,7 @@ def test_the_settings_are_read() -> None:
 def test_nagios_commands(filled_namespace: Namespace, folder: Path) -> None:
     state = folder / "nagios"
     state.mkdir()
-    main = nagios_objects.configure(state, {})
-    with main.open("a", encoding="utf-8") as file:
-        file.write("cfg_dir=/etc/nagios-plugins/config\n")
+    main = nagios_objects.configure_rendered(state, Path("/etc/nagios-plugins/config"))
     count = oracle.count(filled_namespace)
     check = f"check_conntrack!--check table.entries,1,{count}"
     nagios_objects.add_service(state, "usage", check)

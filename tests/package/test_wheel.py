@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import configparser
 import email
-import subprocess
 import sys
 import tarfile
 import zipfile
@@ -15,6 +14,7 @@ import pytest
 
 import conntrack_common
 import processes
+from checkout import check_out, tracked
 from installation import TREE, entry_points, is_debian
 from processes import must
 
@@ -22,20 +22,12 @@ VERSION = conntrack_common.__version__
 pytestmark = pytest.mark.skipif(is_debian(), reason="pip's installation is not what is tested")
 
 
-def tracked(folder: str) -> set[str]:
-    """The files of a folder that belong to the project."""
-    words = ["git", "-C", str(TREE), "ls-files", "-z", folder]
-    found = subprocess.run(words, capture_output=True, check=True).stdout.decode()
-    return set(filter(None, found.split("\0")))
-
-
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
     """Both, built from a copy of the project's files: the wheel from the source distribution."""
     room = tmp_path_factory.mktemp("wheel")
-    files = sorted(tracked("."))
-    must(["git", "-C", TREE, "checkout-index", "--prefix", f"{room}/tree/", "--", *files])
-    words = [sys.executable, "-m", "build", "--outdir", str(room / "dist"), str(room / "tree")]
+    tree = check_out(room / "tree")
+    words = [sys.executable, "-m", "build", "--outdir", str(room / "dist"), str(tree)]
     must(words, env={"HOME": str(room)}, timeout=300)
     found = {path.suffix: path for path in (room / "dist").iterdir()}
     assert set(found) == {".gz", ".whl"}
@@ -74,7 +66,7 @@ def test_the_source_distribution_holds_the_project(built: Mapping[str, Path]) ->
     with tarfile.open(built[".gz"]) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     left_out = {"plugins/conntrack_plugins/templates", ".gitignore", ".ci/run"}
-    assert tracked(".") - left_out <= names
+    assert tracked() - left_out <= names
 
 
 def test_twine_finds_nothing(built: Mapping[str, Path]) -> None:

@@ -109,9 +109,9 @@ def test_a_template_can_show_no_structure_by_mistake(tmp_path: Path) -> None:
     import jinja2
 
     with pytest.raises((jinja2.UndefinedError, TypeError), match=r"undefined|Undefined"):
-        expand("check/collectd/frame.conf.j2", "collectd", DEFAULTS)  # lacks `folder`
+        expand("check/collectd", "collectd", DEFAULTS)  # lacks `folder`
     with pytest.raises(TypeError, match="neither text nor number"):
-        expand("check/collectd/frame.conf.j2", "collectd", DEFAULTS, folder=None, modules="")
+        expand("check/collectd", "collectd", DEFAULTS, folder=None, modules="")
 
 
 def test_every_agent_has_templates_and_every_template_an_agent() -> None:

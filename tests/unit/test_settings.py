@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conntrack_common.errors import InvalidRequest
-from conntrack_plugins.settings import BY_KEY, SETTINGS, assignment, defaults, load, needs_root
+from conntrack_plugins.command_lines import telegraf
+from conntrack_plugins.settings import BY_KEY, SETTINGS, assignment, defaults, load
 
 AGENTS = ("nagios", "telegraf")
 
@@ -129,10 +130,10 @@ def test_a_value_is_read_back(setting: Any) -> None:
 
 
 def test_root_is_needed_where_the_table_or_another_namespace_is_read() -> None:
-    assert not needs_root(defaults())
-    assert not needs_root({**defaults(), "metrics": "table.usage,cpu.*"})
-    assert needs_root({**defaults(), "metrics": "tcp.state"})
-    assert needs_root({**defaults(), "netns": "blue"})
+    assert not telegraf(defaults()).sudo
+    assert not telegraf({**defaults(), "metrics": "table.usage,cpu.*"}).sudo
+    assert telegraf({**defaults(), "metrics": "tcp.state"}).sudo
+    assert telegraf({**defaults(), "netns": "blue"}).sudo
 
 
 def test_every_setting_says_what_it_means() -> None:
