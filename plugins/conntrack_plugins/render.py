@@ -85,21 +85,21 @@ def write(files: Iterable[File], folder: str, mode: int, *, force: bool) -> None
 
     Raises InvalidRequest if one is there already (unless forced) or can't be written.
     """
-    targets = [(file, os.path.join(folder, file.name)) for file in files]
-    there = [path for _file, path in targets if os.path.lexists(path)]
+    targets = [(os.path.join(folder, file.name), file.text) for file in files]
+    there = [path for path, _text in targets if os.path.lexists(path)]
     if there and not force:
         raise InvalidRequest(f"{there[0]} is there already: --force replaces it")
     for path in filter(os.path.isdir, there):
         raise InvalidRequest(f"{path} is a directory: a file has to be written there")
-    partials = [(f"{path}.{os.getpid()}.tmp", path) for _file, path in targets]
+    suffix = f".{os.getpid()}.tmp"
     with contextlib.ExitStack() as undo:
         try:
-            for (file, path), (partial, _path) in zip(targets, partials):
+            for path, text in targets:
                 os.makedirs(os.path.dirname(path), exist_ok=True)
-                undo.callback(_remove, partial)
-                _create(partial, file.text, mode)
-            for partial, path in partials:
-                os.replace(partial, path)
+                undo.callback(_remove, path + suffix)
+                _create(path + suffix, text, mode)
+            for path, _text in targets:
+                os.replace(path + suffix, path)
         except OSError as error:
             raise InvalidRequest(
                 f"{path} can't be written ({error.strerror}): "
