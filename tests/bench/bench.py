@@ -1,7 +1,9 @@
 """Measure, as ratios of commands that take turns in one run: `make bench`, as root.
 
 Each pair of commands runs A B A B …, and the median of the ratios A/B is printed with what it must
-be and what it aims at. The machine's speed drifts; a ratio of neighbours stays true.
+be and what it aims at: of the time on the wall, and of the processors' (user and system), which
+other work on the machine disturbs less. The machine's speed drifts; a ratio of neighbours stays
+true. With --against, an older checkout's commands take turns with this one's.
 docs/performance.md keeps results with date and machine.
 """
 
@@ -15,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -24,13 +26,14 @@ HERE = Path(__file__).resolve().parent
 TREE = HERE.parent.parent
 sys.path[:0] = [str(TREE / folder) for folder in ("common", "plugins", "tests")]
 
-from installation import command  # noqa: E402
+from installation import command, python_path  # noqa: E402
 from namespaces import Namespace  # noqa: E402
 
 PATH = f"{Path(sys.executable).parent}:/usr/sbin:/usr/bin:/sbin:/bin"
 # A cache of compiled modules is what an installed package has.
 ENVIRONMENT = {
     **{name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"},
+    **python_path(),
     "PATH": PATH,
 }
 DIMENSIONS = "protocol,state,family,zone,status"
@@ -45,47 +48,73 @@ for family in (socket.AF_INET, socket.AF_INET6):
 
 
 class Pair(NamedTuple):
-    """Two commands, and what the ratio of their times must be and aims at."""
+    """Two commands, and what the ratio of their times must be and aims at.
+
+    `elsewhere` is what the second one needs in its environment, if not what ours needs.
+    """
 
     name: str
     ours: Sequence[str]
     theirs: Sequence[str]
     must: float
     aim: float | None = None
+    elsewhere: Mapping[str, str] = {}
 
 
-def seconds(argv: Sequence[str]) -> float:
-    """Run a command, throw away what it prints, and return how long it took."""
-    began = time.perf_counter()
-    done = subprocess.run(
-        argv,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        env=ENVIRONMENT,
-        check=False,
-    )
-    if done.returncode and "check_" not in argv[0]:  # a check's status is its verdict
-        raise SystemExit(f"{argv} ended with {done.returncode}: {done.stderr.decode()[-500:]}")
-    return time.perf_counter() - began
+class Cost(NamedTuple):
+    """What a command took: seconds on the wall and of the processors, and its peak in MiB."""
+
+    wall: float
+    processor: float
+    peak: float
+
+
+def cost(argv: Sequence[str], environment: Mapping[str, str] = {}) -> Cost:
+    """Run a command, throw away what it prints, and return what it took."""
+    with tempfile.TemporaryFile() as complaints:
+        began = time.perf_counter()
+        with subprocess.Popen(
+            argv,
+            stdout=subprocess.DEVNULL,
+            stderr=complaints,
+            env={**ENVIRONMENT, **environment},
+        ) as run:
+            _pid, status, usage = os.wait4(run.pid, 0)
+            run.returncode = os.waitstatus_to_exitcode(status)
+        wall = time.perf_counter() - began
+        if run.returncode and "check_" not in " ".join(argv):  # a check's status is its verdict
+            complaints.seek(0)
+            said = complaints.read().decode()[-500:]
+            raise SystemExit(f"{argv} ended with {run.returncode}: {said}")
+    return Cost(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
 
 
 def measure(pair: Pair, runs: int, inside: Sequence[str] = ()) -> None:
-    """Print one pair's median times and ratio."""
-    ours, theirs, ratios = [], [], []
-    for number in range(runs + 1):
-        mine, other = seconds([*inside, *pair.ours]), seconds([*inside, *pair.theirs])
-        if number:  # the first round warms up
-            ours.append(mine)
-            theirs.append(other)
-            ratios.append(mine / other)
-    ratio = statistics.median(ratios)
-    verdict = "ok" if ratio <= pair.must else "OVER"
+    """Print one pair's median times and ratios."""
+    rounds = [
+        (cost([*inside, *pair.ours]), cost([*inside, *pair.theirs], pair.elsewhere))
+        for _ in range(runs + 1)
+    ][1:]  # the first round warms up
+    wall = [(ours.wall, theirs.wall) for ours, theirs in rounds]
+    processor = [(ours.processor, theirs.processor) for ours, theirs in rounds]
     aim = f", aim {pair.aim:.3g}" if pair.aim else ""
+    verdict = "ok" if ratio(wall) <= pair.must else "OVER"
     print(
-        f"{pair.name:58} {statistics.median(ours):8.3f} s / {statistics.median(theirs):8.3f} s"
-        f" = {ratio:6.3f}   must {pair.must:.3g}{aim}: {verdict}",
+        f"{pair.name:58} {compared(wall)}   processor {compared(processor)}"
+        f"   must {pair.must:.3g}{aim}: {verdict}",
         flush=True,
     )
+
+
+def ratio(rounds: Sequence[tuple[float, float]]) -> float:
+    """Return the median of the ratios of neighbours."""
+    return statistics.median(ours / theirs for ours, theirs in rounds)
+
+
+def compared(rounds: Sequence[tuple[float, float]]) -> str:
+    """Return both medians and the ratio as text."""
+    ours, theirs = (statistics.median(column) for column in zip(*rounds))
+    return f"{ours:7.3f} s / {theirs:7.3f} s = {ratio(rounds):6.3f}"
 
 
 def start_up() -> Iterator[Pair]:
@@ -123,25 +152,35 @@ def whole_table(drain: str) -> Iterator[Pair]:
         0.35,
         0.2,
     )
-    if "list" in subprocess.run([*stat, "--help"], capture_output=True, check=True).stdout.decode():
-        ours = [*stat, "list", "-o", "conntrack"]
-        yield Pair("list -o conntrack / conntrack -L", ours, listing, 4, 1.5)
+    ours = [*stat, "list", "-o", "conntrack"]
+    yield Pair("list -o conntrack / conntrack -L", ours, listing, 4, 1.5)
 
 
-def peak(argv: Sequence[str]) -> float:
-    """Return the most memory, in MiB, that a command had at once."""
-    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, env=ENVIRONMENT) as run:
-        _pid, _status, usage = os.wait4(run.pid, 0)
-        run.returncode = 0
-    return usage.ru_maxrss / 1024
+def older(tree: Path) -> Iterator[Pair]:
+    """Yield what reading a large table costs here and in another checkout."""
+    stat = command("conntrack-stat")
+    there = {"PYTHONPATH": f"{tree}/common:{tree}/plugins"}
+    for words in (
+        ["count"],
+        ["count", "--json", "--by", DIMENSIONS],
+        ["count", "-p", "icmp"],
+        ["count", "--json", "--by", "dport", "--top", "10"],
+        ["count", "--json", "--by", "src,dst", "--top", "10"],
+        ["list", "-o", "conntrack"],
+    ):
+        ours = [*stat, *words]
+        yield Pair(" ".join(words), ours, ours, 1.1, elsewhere=there)
 
 
 @contextmanager
 def room(entries: int) -> Iterator[None]:
-    """Make room in the table, and take it back."""
+    """Make room in the table where there is none, and take it back."""
     limit = Path("/proc/sys/net/netfilter/nf_conntrack_max")
     before = limit.read_text("ascii")
-    limit.write_text(str(max(entries * 2, int(before))), "ascii")
+    if int(before) > entries * 1.2:
+        yield
+        return
+    limit.write_text(str(entries * 2), "ascii")
     try:
         yield
     finally:
@@ -153,7 +192,7 @@ def filled(entries: int) -> Iterator[Namespace]:
     """Make a namespace with a table of this size."""
     with Namespace() as namespace:
         # In a process of its own: a child's peak memory includes its parent's at the fork.
-        seconds(namespace.argv([sys.executable, str(TREE / "tests/fill.py"), str(entries)]))
+        cost(namespace.argv([sys.executable, str(TREE / "tests/fill.py"), str(entries)]))
         yield namespace
 
 
@@ -162,9 +201,12 @@ def main() -> None:
     parser.add_argument("--entries", type=int, default=1_000_000)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--growth", action="store_true", help="show 10 k, 100 k, 1 M and 2 M, too")
+    parser.add_argument(
+        "--against", type=Path, metavar="DIR", help="compare with an older checkout, and no more"
+    )
     args = parser.parse_args()
     print(f"{platform.release()}, Python {platform.python_version()}, {os.cpu_count()} processors")
-    for pair in start_up():
+    for pair in () if args.against else start_up():
         measure(pair, args.runs * 5)
     if os.geteuid():
         raise SystemExit("the rest needs root: it fills a table in a namespace of its own")
@@ -182,10 +224,12 @@ def large(args: argparse.Namespace, drain: str) -> None:
     with filled(args.entries) as namespace:
         inside = namespace.argv([])
         print(f"\n{args.entries:,} entries")
-        for pair in whole_table(drain):
+        for pair in older(args.against) if args.against else whole_table(drain):
             measure(pair, args.runs, inside)
+        if args.against:
+            return
         count = [*inside, *command("conntrack-stat"), "count", "--json", "--by", DIMENSIONS]
-        print(f"{'breakdown, peak memory':58} {peak(count):8.1f} MiB   must 40, aim 20")
+        print(f"{'breakdown, peak memory':58} {cost(count).peak:8.1f} MiB   must 40, aim 20")
     small = min(args.entries, 100_000)
     with filled(small) as namespace:
         print(f"\n{small:,} entries")
@@ -201,11 +245,12 @@ def growth(drain: str) -> None:
         with room(entries), filled(entries) as namespace:
             inside = namespace.argv([])
             count = [*inside, *command("conntrack-stat"), "count", "--json", "--by", DIMENSIONS]
-            times = [(seconds(count), seconds([*inside, drain])) for _ in range(3)]
-            ours, theirs = (statistics.median(column) for column in zip(*times))
+            rounds = [(cost(count), cost([*inside, drain])) for _ in range(3)]
+            wall = [(ours.wall, theirs.wall) for ours, theirs in rounds]
+            processor = [(ours.processor, theirs.processor) for ours, theirs in rounds]
             print(
-                f"{entries:10,} entries: {ours:7.3f} s, {peak(count):5.1f} MiB "
-                f"(drain {theirs:7.3f} s)",
+                f"{entries:10,} entries: {compared(wall)}   processor {compared(processor)}"
+                f"   {max(ours.peak for ours, _ in rounds):5.1f} MiB",
                 flush=True,
             )
 
