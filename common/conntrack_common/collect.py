@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from os import uname
 
 from conntrack_common.errors import ConntrackError, MalformedData, NotAvailable, NotPermitted
@@ -35,13 +35,24 @@ def collect_in(
 ) -> list[Reading]:
     """Collect in each network namespace that `netns` means; an empty one is this thread's own.
 
-    Raises InvalidRequest for an unknown namespace, NotPermitted if it may not be entered.
+    What conntrackd says is read once, into a reading of its own that is of no namespace. Raises
+    InvalidRequest for an unknown namespace, NotPermitted if it may not be entered, NotAvailable if
+    it has gone.
     """
     if not netns:
         return [collect(metrics, root, filter_)]
     from conntrack_common.sources import namespaces
 
-    return [collect(metrics, root, filter_)._replace(netns=name) for name in namespaces.each(netns)]
+    inside = [metric for metric in metrics if metric.source != "sync"]
+
+    def read(name: str | None) -> Iterator[Reading]:
+        yield collect(inside, root, filter_)._replace(netns=name)
+
+    readings = list(namespaces.each(netns, read))
+    if len(inside) < len(metrics):
+        # conntrackd is the host's: its socket is the same wherever this thread stands.
+        readings.append(collect([metric for metric in metrics if metric.source == "sync"], root))
+    return readings
 
 
 def collect(
@@ -72,6 +83,8 @@ def collect(
         counts=None if isinstance(counts, ConntrackError) else counts,
         sync=None if isinstance(sync, ConntrackError) else sync,
         failures={name: part for name, part in parts.items() if isinstance(part, ConntrackError)},
+        asked=frozenset(wanted),
+        identity=proc.identity(),
     )
 
 
@@ -158,6 +171,8 @@ def collect_sync(way: Way, peer: Way | None, timeout: float) -> Reading:
         sync=None if isinstance(own, ConntrackError) else own,
         peer=None if isinstance(other, ConntrackError) else other,
         failures={name: part for name, part in parts.items() if isinstance(part, ConntrackError)},
+        asked=frozenset(parts),
+        identity=ProcRoot().boot(),
     )
 
 

@@ -36,6 +36,14 @@ class InvalidRequest(ConntrackError):
     """What the user asked for cannot be meant: an unknown metric, a wrong expression."""
 
 
+class Stranded(BaseException):
+    """A thread could not come back to its own network namespace, and so may not go on.
+
+    All that it read from then on would be another namespace's; nobody who catches Exception, in
+    order to go on, catches this.
+    """
+
+
 class DaemonUnreachable(ConntrackError):
     """Nothing listens where conntrackd should."""
 

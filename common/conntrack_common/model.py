@@ -62,7 +62,9 @@ class Reading(NamedTuple):
     """All that one collection read of one namespace.
 
     A part that was not asked for is None; one that could not be read is None, too, and
-    `failures` holds the reason under the part's name.
+    `failures` holds the reason under the part's name. `asked` are the parts that were asked for.
+    Counters of two readings can be compared only if both have the same `identity` (of the boot
+    and the namespace), and never if it is None.
     """
 
     time: float
@@ -75,6 +77,8 @@ class Reading(NamedTuple):
     sync: SyncStatistics | None = None
     peer: SyncStatistics | None = None
     failures: Mapping[str, ConntrackError] = {}
+    asked: frozenset[str] = frozenset()
+    identity: str | None = None
 
 
 class Sample(NamedTuple):

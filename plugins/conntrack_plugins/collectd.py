@@ -8,16 +8,19 @@ nothing here.
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from conntrack_common.collect import collect_in, require
-from conntrack_common.errors import ConntrackError, InvalidRequest
+from conntrack_common.errors import ConntrackError, InvalidRequest, Stranded
 from conntrack_common.metric import COUNTER, Metric
 from conntrack_common.metrics import BY_ID, CHEAP, samples, select, shown
 from conntrack_common.model import Sample
 from conntrack_common.sources.events import EventCounter
 from conntrack_common.sources.procfs import ProcRoot
+from conntrack_plugins.labels import shortened, without
 
 try:
     import collectd
@@ -26,6 +29,7 @@ except ImportError:  # outside of the daemon: names and values can still be comp
 
 PLUGIN = "conntrack"
 TYPES = {"ratio": "percent", "entries": "conntrack"}
+LONGEST = 127  # bytes of an identifier's part: DATA_MAX_NAME_LEN, since collectd 5.7
 
 
 class Settings(NamedTuple):
@@ -58,16 +62,14 @@ def identifier(sample: Sample, instance: str = "") -> Identifier:
     cpu = "".join(value for label, value in sample.labels if label == "cpu")
     netns = "".join(value for label, value in sample.labels if label == "netns")
     others = [value for label, value in sample.labels if label not in {"cpu", "netns"}]
-    words = [word for word in (instance, netns, f"{group}{cpu}") if word]
     kind = "derive" if metric.kind == COUNTER else TYPES.get(metric.unit, "gauge")
     return Identifier(
-        _part("-".join(words)), kind, _part("-".join([name.replace(".", "_"), *others]))
+        _part([instance, netns, f"{group}{cpu}"]), kind, _part([name.replace(".", "_"), *others])
     )
 
 
-def _part(text: str) -> str:
-    # collectd: no '/', and 63 characters at most (DATA_MAX_NAME_LEN).
-    return text.replace("/", "_")[:63]
+def _part(words: Iterable[str]) -> str:
+    return shortened("-".join(without("/", word) for word in words if word), LONGEST)
 
 
 def parse(children: Iterable[tuple[str, tuple[Any, ...]]]) -> Settings:
@@ -127,6 +129,11 @@ class Reader:
             readings = collect_in(settings.netns, settings.metrics, ProcRoot(settings.proc_root))
         except ConntrackError as error:
             self._log({str(error)})
+            return
+        except Stranded as error:
+            # The other plugins that this thread works for would read a foreign namespace, too.
+            collectd.error(f"conntrack_plugins: {error}: collectd is ended")
+            os.kill(os.getpid(), signal.SIGTERM)
             return
         reasons = {str(why) for found in readings for why in found.failures.values()}
         if settings.events:

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 
 from conntrack_common import __version__
-from conntrack_common.errors import ConntrackError, InvalidRequest
+from conntrack_common.errors import ConntrackError, InvalidRequest, Stranded
 from conntrack_common.metric import Metric
 from conntrack_common.metrics import CHEAP, select
 from conntrack_common.sources.procfs import ProcRoot
@@ -147,9 +147,10 @@ def add_netns(to: argparse.ArgumentParser) -> None:
 
     to.add_argument(
         "--netns",
-        metavar="NAME|PID|all",
+        metavar="NAME|PATH|PID|all",
         default=argparse.SUPPRESS,
-        help="another network namespace, or all that exist, each once, named by the label netns",
+        help="another network namespace: its name, a file or process that stands for it, or all "
+        "that exist, each once, named by the label netns",
     )
 
 
@@ -217,7 +218,7 @@ def run(prog: str, work: Callable[[], Iterable[str]]) -> int:
     except InvalidRequest as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return USAGE
-    except ConntrackError as error:
+    except (ConntrackError, Stranded) as error:
         print(f"{prog}: {error}", file=sys.stderr)
         return FAILURE
     except ModuleNotFoundError as error:
@@ -253,6 +254,6 @@ def check(name: str, parse: Callable[[], Options], judge: Callable[[Options], No
         return UNKNOWN
     try:
         judge(options)
-    except ConntrackError as error:
+    except (ConntrackError, Stranded) as error:
         print(f"{name} UNKNOWN - {str(error).replace('|', '/')}")
     return UNKNOWN

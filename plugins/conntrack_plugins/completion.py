@@ -62,7 +62,7 @@ VALUES: Mapping[str, Value] = {
     "FLAG,…": Value(LIST, (*STATUS_FLAGS, "UNREPLIED", "UNSET")),
     "KEY=VALUE": Value(OPEN, tuple(f"{key}=" for key in BY_KEY)),
     "METRIC,WARN,CRIT": Value(OPEN, CHECKED),
-    "NAME|PID|all": Value(NETNS),
+    "NAME|PATH|PID|all": Value(NETNS),
     "PATH": Value(FILES),
     "PATTERN,…": Value(LIST, METRICS),
     "PROTO": Value(WORD, tuple(PROTOCOLS.values())),
@@ -99,9 +99,13 @@ _conntrack_plugins_files() {
     compopt -o filenames 2>/dev/null
 }
 
-# Add network namespaces that have a name, quoted: they may be called anything.
+# Add files, or network namespaces that have a name, quoted: they may be called anything.
 _conntrack_plugins_netns() {
     local path name quoted
+    if [[ $current == /* ]]; then
+        _conntrack_plugins_files files
+        return
+    fi
     _conntrack_plugins_offer all
     while IFS= read -r -d '' path; do
         name=${path##*/}

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from conntrack_plugins.memory import Earlier
 
 FIRST_RUN = "no earlier run to compare with; the rate is known from the next run on"
+UNMARKED = (
+    "the rate is unknown: this kernel does not show whether the network namespace is still the "
+    "one of the last run"
+)
 RESET = "the counter was reset since the last run; the rate is known from the next run on"
 
 
@@ -39,7 +43,7 @@ def findings(
             earlier = remember(_counters(wanted, readings))
         except InvalidRequest as error:
             trouble = str(error)
-    for reading, rule in itertools.product(readings, wanted):
+    for reading, rule in _pairs(readings, wanted):
         found = expressions.series(rule.expression, reading)
         if not found:
             yield _absence(rule, reading, absent_state)
@@ -49,17 +53,34 @@ def findings(
             elif trouble:
                 yield Finding(rule, series.labels, detail=trouble)
             else:
-                yield _rate(rule, series, earlier)
+                yield _rate(rule, series, reading, earlier)
+
+
+def _pairs(readings: Sequence[Reading], wanted: Sequence[Rule]) -> Iterator[tuple[Reading, Rule]]:
+    """Yield each reading with the rules that it was made for.
+
+    What no reading was made for is said to be absent of all.
+    """
+    asked = frozenset[str]().union(*(reading.asked for reading in readings))
+    for reading, rule in itertools.product(readings, wanted):
+        source = rule.expression.metric.source
+        if source in reading.asked or source not in asked:
+            yield reading, rule
 
 
 def _counters(wanted: Sequence[Rule], readings: Sequence[Reading]) -> Mapping[str, int]:
     return {
-        name: int(value)
-        for reading, rule in itertools.product(readings, wanted)
-        if rule.expression.per_second
+        _remembered(reading, name): int(value)
+        for reading, rule in _pairs(readings, wanted)
+        if rule.expression.per_second and reading.identity is not None
         for series in expressions.series(rule.expression, reading)
         for name, value in series.members.items()
     }
+
+
+def _remembered(reading: Reading, name: str) -> str:
+    """Return what a counter is remembered by: a namespace made anew has others of the same name."""
+    return f"{reading.identity} {name}"
 
 
 def _value(rule: Rule, series: Series, reading: Reading) -> Finding:
@@ -75,10 +96,18 @@ def _value(rule: Rule, series: Series, reading: Reading) -> Finding:
     return Finding(rule, series.labels, value, quiet=rule.quiet)
 
 
-def _rate(rule: Rule, series: Series, earlier: Earlier | None) -> Finding:
-    if earlier is None:
+def _rate(rule: Rule, series: Series, reading: Reading, earlier: Earlier | None) -> Finding:
+    if reading.identity is None:
+        return Finding(rule, series.labels, detail=UNMARKED)
+    names = {_remembered(reading, name): name for name in series.members}
+    before = {
+        names[key]: value
+        for key, value in (earlier.counters if earlier else {}).items()
+        if key in names
+    }
+    if earlier is None or not before:
         return Finding(rule, series.labels, detail=FIRST_RUN, state="ok", quiet=rule.quiet)
-    rate = expressions.rate(rule.expression.metric, series, earlier.counters, earlier.seconds)
+    rate = expressions.rate(rule.expression.metric, series, before, earlier.seconds)
     if rate is None:
         return Finding(rule, series.labels, detail=RESET, state="ok", quiet=rule.quiet)
     detail = f"over {earlier.seconds:.0f} s"
@@ -101,14 +130,14 @@ def remember(
 ) -> Callable[[Mapping[str, int]], Earlier | None]:
     """Return what exchanges the counters of this run for those of the last one.
 
-    `subject` (the options) tells services apart that run at other times.
+    `subject` (the options) tells services apart that run at other times; so does the namespace
+    that they run in.
     """
 
     def exchange(counters: Mapping[str, int]) -> Earlier | None:
         from conntrack_plugins import memory
 
-        identity = root.identity()
-        path = state_file or memory.default_path(check, f"{identity} {subject}")
-        return memory.exchange(path, identity, counters)
+        path = state_file or memory.default_path(check, subject)
+        return memory.exchange(path, f"{root.identity()} {subject}", counters)
 
     return exchange

@@ -15,8 +15,14 @@ from collections.abc import Mapping
 from conntrack_common.errors import InvalidRequest
 from conntrack_common.record import NamedTuple
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 # A rate over less than this would turn a single event into a flood.
 SHORTEST = 1.0
+# Runs are forgotten after this, or a file would grow with the namespaces that there ever were.
+LONGEST = 7 * 86400.0
 DIRECTORY = "/var/tmp/conntrack-plugins-"  # noqa: S108 - default_path looks whose it is
 REMEDY = "give --state-file a file in a directory that only this user may write to"
 
@@ -28,11 +34,11 @@ class Earlier(NamedTuple):
     counters: Mapping[str, int]
 
 
-def exchange(path: str, identity: str, now: Mapping[str, int]) -> Earlier | None:
-    """Remember the counters of this run and return those of the last one.
+def exchange(path: str, run: str, now: Mapping[str, int]) -> Earlier | None:
+    """Remember the counters of this run and return those of the last one of the same name.
 
-    `identity` names the boot and the namespace; after a change, as on the first run, there is
-    nothing to compare with and the answer is None. A run within SHORTEST of the last one is
+    `run` names the boot, the namespace and the options that a check runs with; others in the file
+    are left alone. On the first run the answer is None. A run within SHORTEST of the last one is
     compared with the one before that, and changes nothing. Raises InvalidRequest.
     """
     import nagiosplugin
@@ -42,11 +48,11 @@ def exchange(path: str, identity: str, now: Mapping[str, int]) -> Earlier | None
         with cookie:
             # Under the lock, so that of two runs the later one to write has the later time.
             clock = time.clock_gettime(time.CLOCK_BOOTTIME)
-            return _exchange(cookie, identity, now, clock)
+            return _exchange(cookie, f"{zlib.crc32(run.encode()):08x}", now, clock)
     except ValueError:
         # Cookie has emptied the damaged file, but still locks it: this is a first run.
         cookie.close()
-        return exchange(path, identity, now)
+        return exchange(path, run, now)
     except OSError as error:
         raise InvalidRequest(
             f"{path} can't be used to remember counters ({error.strerror}): {REMEDY}"
@@ -54,18 +60,28 @@ def exchange(path: str, identity: str, now: Mapping[str, int]) -> Earlier | None
 
 
 def _exchange(
-    cookie: dict[str, object], identity: str, now: Mapping[str, int], clock: float
+    cookie: dict[str, Any], run: str, now: Mapping[str, int], clock: float
 ) -> Earlier | None:
-    last, base = cookie.get("last"), cookie.get("base")
-    if cookie.get("identity") != identity or not _is_run(last, clock):
-        last = base = None
-    elif clock - last["time"] >= SHORTEST:  # type: ignore[index]
+    kept = {name: pair for name, pair in cookie.items() if _is_pair(pair, clock)}
+    last, base = kept.get(run, (None, None))
+    if last and clock - last["time"] >= SHORTEST:
         base, last = last, None
     if last is None:
-        cookie.update(identity=identity, last={"time": clock, "counters": dict(now)}, base=base)
-    if not _is_run(base, clock):
-        return None
-    return Earlier(clock - base["time"], base["counters"])  # type: ignore[index]
+        kept[run] = ({"time": clock, "counters": dict(now)}, base)
+        cookie.clear()
+        cookie.update(kept)
+    return Earlier(clock - base["time"], base["counters"]) if base else None
+
+
+def _is_pair(remembered: object, clock: float) -> bool:
+    """Tell whether these are the last run and the one before that this module wrote."""
+    return (
+        isinstance(remembered, list)
+        and len(remembered) == 2
+        and _is_run(remembered[0], clock)
+        and clock - remembered[0]["time"] < LONGEST
+        and (remembered[1] is None or _is_run(remembered[1], clock))
+    )
 
 
 def _is_run(remembered: object, clock: float) -> bool:

@@ -54,8 +54,8 @@ def optional_path(text: str) -> str:
 
 
 def netns(text: str) -> str:
-    """Return what --netns takes: a namespace's name, a process's number, `all`, or nothing."""
-    if not text.isprintable() or "/" in text:
+    """Return what --netns takes: a namespace's name or path, a process, `all`, or nothing."""
+    if not text.isprintable() or ("/" in text and not text.startswith("/")):
         raise InvalidRequest(f"{text!r} is no network namespace: 'ip netns' lists their names")
     return text
 

@@ -74,7 +74,9 @@ SETTINGS = (
         "once.",
     ),
     Setting("interval", "60", seconds, "Seconds between two collections or checks."),
-    Setting("netns", "", netns, "Another network namespace (name, process or all). Needs root."),
+    Setting(
+        "netns", "", netns, "Another network namespace (name, path, process or all). Needs root."
+    ),
     Setting(
         "conntrackd",
         "no",

@@ -16,6 +16,7 @@ from conntrack_common.errors import InvalidRequest
 from conntrack_common.expression import Expression
 from conntrack_common.metric import COUNTER
 from conntrack_common.record import NamedTuple
+from conntrack_plugins.labels import without
 
 STATES = {
     "ok": nagiosplugin.Ok,
@@ -56,8 +57,8 @@ class Finding(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What the user calls it, as `cpu.early_drop/s`."""
-        return expressions.text(self.rule.expression, self.labels)
+        """What the user calls it, as `cpu.early_drop/s`; a '|' would begin performance data."""
+        return expressions.text(self.rule.expression, self.labels).replace("|", "/")
 
     @property
     def number(self) -> str:
@@ -74,12 +75,12 @@ class Finding(NamedTuple):
 
     @property
     def label(self) -> str:
-        """The label in the performance data, where '=' and quotes are not allowed."""
+        """The label in the performance data, where '=', quotes and '|' are not allowed."""
         expression = self.rule.expression
-        values = [value for _name, value in (*expression.labels, *self.labels)]
+        labels = (*expression.labels, *self.labels)
+        values = [without("='|", value) for _name, value in labels]
         rate = ["rate"] if expression.per_second else []
-        made = ".".join([expression.metric.id, *values, *rate])
-        return made.replace("=", "_").replace("'", "_")
+        return ".".join([expression.metric.id, *values, *rate])
 
 
 def parse_range(text: str) -> nagiosplugin.Range:

@@ -116,7 +116,7 @@ def test_runs_at_the_same_time_do_not_damage_the_state(namespace: Namespace, fol
 
 @pytest.mark.parametrize(
     "damage",
-    [b"", b"\0\xff{", b'{"last": ', b"[1, 2]", b"5", b'{"identity": 1, "last": {"time": "x"}}'],
+    [b"", b"\0\xff{", b'{"last": ', b"[1, 2]", b"5", b'{"a": [{"time": "x"}, 1], "b": 2, "c": []}'],
     ids=["empty", "bytes", "cut", "list", "number", "types"],
 )
 def test_damaged_state_is_a_first_run(namespace: Namespace, folder: Path, damage: bytes) -> None:
@@ -125,7 +125,9 @@ def test_damaged_state_is_a_first_run(namespace: Namespace, folder: Path, damage
     said, rate, status = check(namespace, state)
     assert (status, rate) == (0, ""), said
     assert FIRST in said
-    assert json.loads(state.read_text("utf-8"))["last"]["counters"]
+    ((last, before),) = json.loads(state.read_text("utf-8")).values()
+    assert last["counters"]
+    assert before is None
 
 
 def test_state_of_another_namespace_is_a_first_run(namespace: Namespace, folder: Path) -> None:
@@ -163,7 +165,8 @@ def test_default_state_of_a_directory_of_systemd(
         for place in (namespace, other):
             done = place.run(words, env={**python_path(), **env})
             assert FIRST in done.stdout, done
-    assert len(list(folder.iterdir())) == 2
+    (state,) = folder.iterdir()
+    assert len(json.loads(state.read_text("utf-8"))) == 2
 
 
 def test_default_state_beside_other_users_is_refused(

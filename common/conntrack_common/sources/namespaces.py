@@ -1,116 +1,76 @@
-"""Network namespaces: which there are, entering them, and making one that nobody else sees.
+"""Entering network namespaces, and making one that nobody else sees.
 
 Entering changes the calling thread alone; whatever it reads then (sockets, /proc/sys/net,
-/proc/thread-self/net) is the namespace's. Format: ip-netns(8), namespaces(7).
+/proc/thread-self/net) is the namespace's. Format: namespaces(7).
 """
 
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from conntrack_common.errors import ConntrackError, InvalidRequest, NotAvailable, NotPermitted
-from conntrack_common.record import NamedTuple
-from conntrack_common.sources.procfs import ProcRoot
+from conntrack_common.errors import ConntrackError, NotAvailable, Stranded
+from conntrack_common.sources.namespace_names import (
+    ALL,
+    OWN,
+    SELF,
+    Namespace,
+    find,
+    inode,
+    label,
+    refusal,
+)
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TypeVar
+
+    Step = TypeVar("Step")
 
 CLONE_NEWNET = 0x40000000
-NAMED = "/run/netns"
-HOST = "host"  # what the namespace of process 1 is called
-SELF = "self"  # and this thread's own, where it has no other name
-PROC = ProcRoot().path
-OWN = {HOST: f"{PROC}/1/ns/net", SELF: f"{PROC}/thread-self/ns/net"}
-
-
-class Namespace(NamedTuple):
-    """A network namespace: what it is called, and a file that stands for it."""
-
-    name: str
-    path: str
-
-
-def find(name: str) -> list[Namespace]:
-    """Return the namespaces that NAME, a process's number or `all` means.
-
-    `all` is each namespace once: the host's, those that ip-netns(8) names, and those of running
-    processes (that is, of containers). Raises InvalidRequest.
-    """
-    if name == "all":
-        return list(_all())
-    if name in OWN:
-        return [Namespace(name, OWN[name])]
-    named = Namespace(name, f"{NAMED}/{name}")
-    if "/" not in name and os.path.exists(named.path):
-        return [named]
-    if name.isascii() and name.isdigit() and os.path.exists(f"{PROC}/{name}"):
-        return [Namespace(f"pid:{name}", f"{PROC}/{name}/ns/net")]
-    known = ", ".join([*_names(), *OWN, "all"])
-    raise InvalidRequest(
-        f"there is no network namespace {name!r}: give a process's number or one of {known}"
-    )
-
-
-def _names() -> list[str]:
-    try:
-        return sorted(os.listdir(NAMED))
-    except OSError:
-        return []
-
-
-def _all() -> Iterator[Namespace]:
-    seen = set()
-    candidates = [Namespace(HOST, OWN[HOST])]
-    candidates += [Namespace(name, f"{NAMED}/{name}") for name in _names()]
-    candidates += [Namespace(SELF, OWN[SELF])]
-    candidates += [
-        Namespace(f"pid:{number}", f"{PROC}/{number}/ns/net")
-        for number in sorted(int(name) for name in os.listdir(PROC) if name.isdigit())
-    ]
-    for candidate in candidates:
-        try:
-            found = os.stat(candidate.path)
-        except OSError:
-            continue  # the process has ended, or may not be looked at
-        if (found.st_dev, found.st_ino) not in seen:
-            seen.add((found.st_dev, found.st_ino))
-            yield candidate
 
 
 @contextlib.contextmanager
 def inside(namespace: Namespace) -> Iterator[None]:
-    """Let this thread work in another network namespace.
+    """Let this thread work in another network namespace, and never beyond the with-statement.
 
-    Raises NotPermitted without CAP_SYS_ADMIN, NotAvailable if the namespace has gone.
+    Raises NotPermitted without CAP_SYS_ADMIN, NotAvailable if the namespace has gone, and Stranded
+    if the thread can't come back.
     """
-    with contextlib.ExitStack() as stack:
-        home = _open(f"{PROC}/thread-self/ns/net", stack)
-        there = _open(namespace.path, stack)
-        _call("setns", there, CLONE_NEWNET)
-        try:
-            yield
-        finally:
-            _call("setns", home, CLONE_NEWNET)
+    with _opened(namespace.path) as there, _standing(there):
+        yield
 
 
-def each(name: str) -> Iterator[str | None]:
-    """Let this thread work in each namespace that a name means, one after the other.
+def each(name: str, work: Callable[[str | None], Iterator[Step]]) -> Iterator[Step]:
+    """Yield what `work` yields in each namespace that a name means, one after the other.
 
-    Yields what the namespace is called; with an empty name, only None: the thread stays where it
-    is. Raises as `find` and `inside` do, but passes over those of `all` that have gone.
+    `work` takes what the namespace is called, and runs inside of it from one yield to the next;
+    whoever iterates never does. With an empty name it is None and the thread stays where it is.
+    Raises as `find` and `inside` do, but passes over those of `all` that have gone.
     """
     if not name:
-        yield None
+        yield from work(None)
         return
     for namespace in find(name):
         with contextlib.ExitStack() as stack:
             try:
-                stack.enter_context(inside(namespace))
+                there = stack.enter_context(_opened(namespace.path))
             except NotAvailable:
-                if name != "all":
+                if name != ALL:
                     raise
                 continue
-            yield namespace.name
+            yield from _steps(there, work(namespace.name))
+
+
+def _steps(there: int, steps: Iterator[Step]) -> Iterator[Step]:
+    while True:
+        with _standing(there):
+            try:
+                step = next(steps)
+            except StopIteration:
+                return
+        yield step
 
 
 def enter_new() -> None:
@@ -121,13 +81,40 @@ def enter_new() -> None:
     _call("unshare", CLONE_NEWNET)
 
 
-def _open(path: str, stack: contextlib.ExitStack) -> int:
+@contextlib.contextmanager
+def _opened(path: bytes) -> Iterator[int]:
     try:
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        if not inode(path):
+            raise NotAvailable(f"{label(path)} is a file, but no network namespace now: remove it")
+        # It might be a pipe by now, and whoever opens that waits.
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        raise _refusal(error) from error
-    stack.callback(os.close, file)
-    return file
+        raise refusal(error, label(path)) from error
+    try:
+        yield file
+    finally:
+        os.close(file)
+
+
+@contextlib.contextmanager
+def _standing(there: int) -> Iterator[None]:
+    with _opened(OWN[SELF]) as home:
+        _enter(home)  # who may not come back doesn't go
+        try:
+            _enter(there)
+            yield
+        finally:
+            try:
+                _enter(home)
+            except ConntrackError as error:
+                raise Stranded(
+                    f"this thread can't come back to its own network namespace ({error}): "
+                    "nothing that it reads can be trusted, so it must end"
+                ) from error
+
+
+def _enter(file: int) -> None:
+    _call("setns", file, CLONE_NEWNET)
 
 
 def _call(function: str, *arguments: int) -> None:
@@ -137,12 +124,4 @@ def _call(function: str, *arguments: int) -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     if getattr(libc, function)(*arguments):
         number = ctypes.get_errno()
-        raise _refusal(OSError(number, os.strerror(number)))
-
-
-def _refusal(error: OSError) -> ConntrackError:
-    if error.errno in {errno.EPERM, errno.EACCES}:
-        return NotPermitted(
-            "other network namespaces are open to root (CAP_SYS_ADMIN) only: run it with sudo"
-        )
-    return NotAvailable(f"the network namespace can't be entered: {error.strerror}")
+        raise refusal(OSError(number, os.strerror(number)))

@@ -6,9 +6,17 @@ net/netfilter/nf_conntrack_standalone.c (ct_cpu_seq_show).
 
 from __future__ import annotations
 
-from conntrack_common.errors import NO_CONNTRACK, MalformedData, NotAvailable, NotPermitted
+from conntrack_common.errors import (
+    NO_CONNTRACK,
+    ConntrackError,
+    MalformedData,
+    NotAvailable,
+    NotPermitted,
+)
 from conntrack_common.model import CpuCounters, Sysctls
 
+USUAL = "/proc"
+PROC_SUPER_MAGIC = 0x9FA0  # linux/magic.h
 SO_NETNS_COOKIE = 71  # asm-generic/socket.h
 # Where each setting stands, newest name first: kernels before 2.6.20 called it ip_conntrack.
 SYSCTLS = {
@@ -39,15 +47,15 @@ RETIRED = ("searched", "new", "ignore", "delete", "delete_list")
 
 
 class ProcRoot:
-    """The /proc of this host, or a copy of it elsewhere."""
+    """The /proc of this host, or a copy of it elsewhere.
 
-    def __init__(self, path: str = "/proc") -> None:
+    `is_live` if it is the running kernel's own, wherever it is mounted: then all that it shows of
+    the network is this thread's namespace.
+    """
+
+    def __init__(self, path: str = USUAL) -> None:
         self.path = path
-
-    @property
-    def is_live(self) -> bool:
-        """True if this is the running kernel's own /proc."""
-        return self.path == "/proc"
+        self.is_live = path == USUAL or _is_procfs(path)
 
     def read(self, name: str) -> str | None:
         """Return a file's text, or None where there is no such file.
@@ -67,13 +75,39 @@ class ProcRoot:
         except OSError as error:
             raise NotAvailable(f"{path} can't be read: {error.strerror}") from error
 
-    def identity(self) -> str:
+    def boot(self) -> str:
+        """Return what tells this boot from others; empty where that is not to be seen."""
+        return self._seen("sys/kernel/random/boot_id").strip()
+
+    def identity(self) -> str | None:
         """Return what tells this boot and this network namespace from others.
 
-        Counters of two readings can be compared only if both have the same identity.
+        Counters of two readings can be compared only if both have the same identity, and never
+        if it is None. A copy of /proc stands for one namespace.
         """
-        boot = (self.read("sys/kernel/random/boot_id") or "").strip()
-        return f"{boot} {_namespace() if self.is_live else ''}".rstrip()
+        boot = self.boot()
+        if not self.is_live:
+            return boot
+        mark = _cookie() or self._route_socket()
+        return f"{boot} {mark}" if boot and mark else None
+
+    def _route_socket(self) -> str:
+        """Return the inode of the kernel's own route socket in this namespace.
+
+        It is made and ends with the namespace. Inodes of sockets are numbered one after the other,
+        while a removed namespace's own inode is given to the next one.
+        """
+        for line in self._seen("thread-self/net/netlink").splitlines():
+            _address, *numbers = line.split()
+            if numbers[:2] == ["0", "0"]:  # NETLINK_ROUTE, and the kernel's port
+                return f"socket:{numbers[-1]}"
+        return ""
+
+    def _seen(self, name: str) -> str:
+        try:
+            return self.read(name) or ""
+        except ConntrackError:
+            return ""
 
     def sysctls(self) -> Sysctls:
         """Return the table's size and settings.
@@ -159,24 +193,33 @@ def _parse_row(line: str, names: list[str], where: str, source: str) -> dict[str
     }
 
 
-def _namespace() -> str:
-    """Return what this network namespace alone has had since the boot.
+def _cookie() -> str:
+    """Return the number that this network namespace alone has had since the boot.
 
-    A removed namespace's inode is given to the next one, so that is the second choice, for kernels
-    before 5.14.
+    It is empty on kernels before 5.14.
     """
     import _socket  # socket itself takes a tenth of a check's time to import
-    import os
 
     try:
         probe = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
-        try:
-            return probe.getsockopt(_socket.SOL_SOCKET, SO_NETNS_COOKIE, 8).hex()
-        finally:
-            probe.close()
-    except OSError:
-        pass
-    try:
-        return os.readlink("/proc/thread-self/ns/net")
     except OSError:
         return ""
+    try:
+        return probe.getsockopt(_socket.SOL_SOCKET, SO_NETNS_COOKIE, 8).hex()
+    except OSError:
+        return ""
+    finally:
+        probe.close()
+
+
+def _is_procfs(path: str) -> bool:
+    import ctypes
+    import os
+    import sys
+
+    found = ctypes.create_string_buffer(256)  # struct statfs begins with the type
+    if ctypes.CDLL(None).statfs(os.fsencode(path), found):
+        return False
+    # It is 4 bytes long on s390x and a long elsewhere.
+    types = (int.from_bytes(found.raw[:size], sys.byteorder) for size in (4, 8))
+    return PROC_SUPER_MAGIC in types

@@ -50,7 +50,8 @@ def count(args: argparse.Namespace) -> Iterator[str]:
     if top is not None and top < 1:
         raise InvalidRequest(f"--top {top}: give a number from 1")
     wanted = command.filter_of(args)
-    for netns in namespaces.each(args.netns):
+
+    def count_here(netns: str | None) -> Iterator[str]:
         settings = _settings()
         with Progress("entries read") as progress:
             found = count_table(
@@ -65,6 +66,8 @@ def count(args: argparse.Namespace) -> Iterator[str]:
             yield as_json(_document(found, netns))
         else:
             yield from _screen(found, by, netns)
+
+    yield from namespaces.each(args.netns, count_here)
 
 
 def _settings() -> Sysctls:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from conntrack_common.analysis.diagnosis import diagnose, diagnose_daemon
 from conntrack_common.collect import collect_sync
 from conntrack_common.model import Check
+from conntrack_common.sources import namespaces
 from conntrack_common.sources.conntrackd import Socket
 from conntrack_common.sources.host import host
 from conntrack_common.sources.host_network import read_host
@@ -52,12 +53,20 @@ def doctor(args: argparse.Namespace) -> Iterator[str]:
     from rich.text import Text
 
     proc = command.proc_root(args.proc_root)
-    checks = [*diagnose(host(proc)), *_daemon(args, proc)]
-    if args.json:
-        yield as_json({"checks": [check._asdict() for check in checks]})
-    else:
+    found: list[Check] = []
+
+    def doctor_here(netns: str | None) -> Iterator[str]:
+        # conntrackd is the host's, and not each namespace's.
+        checks = [*diagnose(host(proc)), *(_daemon(args, proc) if netns is None else ())]
+        found.extend(checks)
+        if args.json:
+            yield as_json({"netns": netns, "checks": [check._asdict() for check in checks]})
+            return
+        yield f"network namespace {netns}\n" if netns else ""
         for check in checks:
             remedy = f"\n  → {check.remedy}" if check.remedy else ""
             yield render(Text.assemble(MARKS[check.status], f" {check.message}{remedy}"))
-    if any(check.status == "problem" for check in checks):
+
+    yield from namespaces.each(args.netns, doctor_here)
+    if any(check.status == "problem" for check in found):
         raise SystemExit(command.FAILURE)

@@ -74,10 +74,13 @@ def events(args: argparse.Namespace) -> Iterator[str]:
         raise InvalidRequest("--count, --duration and --buffer-size take numbers above 0")
     if args.netns == "all":
         raise InvalidRequest("events are told of one namespace at a time: give --netns NAME")
-    for _netns in namespaces.each(args.netns):
+
+    def listen_here(_netns: str | None) -> Iterator[str]:
         with Listener(names, args.buffer_size) as listener:
             tell = _rates if args.rate else _lines
             yield from tell(End(args), listener, wanted, args)
+
+    yield from namespaces.each(args.netns, listen_here)
 
 
 class End:

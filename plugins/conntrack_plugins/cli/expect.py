@@ -30,15 +30,18 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def expect(args: argparse.Namespace) -> Iterator[str]:
     """Yield a line for each expectation, or their number."""
-    for netns in namespaces.each(args.netns):
+
+    def expect_here(netns: str | None) -> Iterator[str]:
         where = {} if netns is None else {"netns": netns}
         found = list(expectations())
         if args.count:
             document = {"schema": 1, **where, "expectations": len(found)}
             yield as_json(document) if args.json else f"{len(found)}\n"
-            continue
+            return
         for expectation in found:
             yield as_json({**where, **_described(expectation)}) if args.json else _line(expectation)
+
+    yield from namespaces.each(args.netns, expect_here)
 
 
 def _described(expectation: Expectation) -> dict[str, object]:

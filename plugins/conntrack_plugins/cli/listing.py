@@ -64,7 +64,8 @@ def list_entries(args: argparse.Namespace) -> Iterator[str]:
     sort = getattr(args, "sort", None)
     if sort and args.output == "conntrack":
         raise InvalidRequest("-o conntrack does not sort: leave out --sort, or pipe it to sort(1)")
-    for netns in namespaces.each(args.netns):
+
+    def list_here(netns: str | None) -> Iterator[str]:
         dump = Dump(wanted)
         if args.output == "conntrack" and not args.json:
             lines: Iterable[str] = itertools.islice(_conntrack_lines(dump, wanted), limit)
@@ -73,6 +74,8 @@ def list_entries(args: argparse.Namespace) -> Iterator[str]:
         yield from _batches(lines)
         if dump.interrupted:
             print("approximate: the table changed while it was read", file=sys.stderr)
+
+    yield from namespaces.each(args.netns, list_here)
 
 
 def _chosen(dump: Dump, sort: str | None, limit: int | None) -> Iterable[Entry]:

@@ -71,12 +71,15 @@ def top(args: argparse.Namespace) -> Iterator[str]:
         raise InvalidRequest("--interval takes 0.1 to 3600 seconds")
     if args.netns == "all":
         raise InvalidRequest("top shows one namespace at a time: give --netns NAME")
-    for _netns in namespaces.each(args.netns):
+
+    def show_here(_netns: str | None) -> Iterator[str]:
         if args.once or not sys.stdout.isatty():
             size = shutil.get_terminal_size()
             yield render(screen(look(by, wanted, None, 0.0), "entries", size.lines))
-            return
-        _live(by, wanted, args.interval)
+        else:
+            _live(by, wanted, args.interval)
+
+    yield from namespaces.each(args.netns, show_here)
 
 
 def look(by: list[str], wanted: Filter, counter: EventCounter | None, seconds: float) -> Sight:

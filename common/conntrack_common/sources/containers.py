@@ -1,0 +1,42 @@
+"""What a process belongs to, by its control group: a container, a pod or a service.
+
+Unlike a process's number, that is called the same after a restart. Formats: cgroups(7), and the
+names that systemd, Docker, Podman, containerd, CRI-O, the kubelet and LXC give.
+"""
+
+from __future__ import annotations
+
+import re
+
+# kubepods-burstable-pod1234_….slice, or kubepods/burstable/pod1234-… without systemd: one network
+# namespace for all containers of the pod.
+POD = re.compile(r"(?:.+-)?pod(?P<id>[0-9a-f_-]{32,36})(?:\.slice)?")
+# docker-3f4a….scope, libpod-…, cri-containerd-…, crio-…; or docker/3f4a… without systemd.
+CONTAINER = re.compile(r"(?:(?P<kind>.+)-)?(?P<id>[0-9a-f]{64})(?:\.scope)?")
+UNIT = re.compile(r"(?P<name>lxc\.payload\..+|machine-.+\.scope|.+\.service)")
+USER = re.compile(r"user@(?P<id>\d+)\.service")  # all that follows is that user's to name
+SHORT = 12  # digits of a container's id, as Docker shows them
+
+
+def owner(groups: str) -> str:
+    """Return what the text of /proc/PID/cgroup says that the process belongs to, or nothing.
+
+    It is the outermost: what is inside of a container is the container's to name.
+    """
+    paths = (line.split(":", 2)[-1] for line in groups.splitlines())
+    return next((found for path in paths if (found := _outermost(path))), "")
+
+
+def _outermost(path: str) -> str:
+    before = user = ""
+    for part in path.split("/"):
+        if match := USER.fullmatch(part):
+            user = f"@{match['id']}"
+        elif match := POD.fullmatch(part):
+            return f"pod-{match['id'].replace('_', '-')}{user}"
+        elif match := CONTAINER.fullmatch(part):
+            return f"{match['kind'] or before}-{match['id'][:SHORT]}{user}"
+        elif match := UNIT.fullmatch(part):
+            return f"{match['name']}{user}"
+        before = part
+    return ""
