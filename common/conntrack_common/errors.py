@@ -5,9 +5,17 @@ An adapter turns them into its agent's idea of failure, never into a number.
 
 from __future__ import annotations
 
+from conntrack_common.printable import printable
+
 
 class ConntrackError(Exception):
-    """Something that was asked for could not be had."""
+    """Something that was asked for could not be had.
+
+    Its sentence may quote what a file, a daemon or a user said, so it is shown printable.
+    """
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class NotAvailable(ConntrackError):

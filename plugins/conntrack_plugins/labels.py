@@ -6,8 +6,14 @@ import zlib
 
 
 def without(characters: str, text: str) -> str:
-    """Return the text with `_` for each of these characters, and then with a checksum behind it."""
-    made = "".join("_" if character in characters else character for character in text)
+    """Return the text with `_` for each of these characters, and then with a checksum behind it.
+
+    So is what can't be printed.
+    """
+    made = "".join(
+        "_" if character in characters or not character.isprintable() else character
+        for character in text
+    )
     return text if made == text else f"{made}~{_checksum(text)}"
 
 

@@ -106,9 +106,9 @@ def validate(agent: str, files: Iterable[File], settings: Settings) -> Iterator[
             words = validator.words(folder, [file.name for file in rendered])
             said = _objections(validator, words)
             if said:
-                found = "\n".join(said).replace(f"{folder}/rendered/", "")
+                found = "; ".join(said).replace(f"{folder}/rendered/", "")
                 raise InvalidRequest(
-                    f"{validator.program} objects to what these settings make:\n{found}"
+                    f"{validator.program} objects to what these settings make: {found}"
                 )
             yield validator.command
 

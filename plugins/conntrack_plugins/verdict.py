@@ -15,6 +15,7 @@ from conntrack_common import expression as expressions
 from conntrack_common.errors import InvalidRequest
 from conntrack_common.expression import Expression
 from conntrack_common.metric import COUNTER
+from conntrack_common.printable import printable
 from conntrack_common.record import NamedTuple
 from conntrack_plugins.labels import without
 
@@ -186,10 +187,11 @@ def _sentences(results: Iterable[nagiosplugin.Result]) -> Iterator[str]:
 def _said(result: nagiosplugin.Result) -> str:
     finding: Finding = result.metric.value
     if finding.value is None:
-        return f"{finding.name}: {finding.detail}"
+        return printable(f"{finding.name}: {finding.detail}")
     notes = ", ".join(note for note in (finding.detail, result.hint) if note)
     percent = "%" if finding.unit == "%" else ""
-    return f"{finding.name} {finding.number}{percent}" + (f" ({notes})" if notes else "")
+    value = f"{finding.name} {finding.number}{percent}"
+    return printable(f"{value} ({notes})" if notes else value)
 
 
 class Findings(nagiosplugin.Resource):  # type: ignore[misc]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from conntrack_common.entry import Entry, Tuple
 from conntrack_common.errors import MalformedData
+from conntrack_common.printable import printable
 from conntrack_common.record import NamedTuple
 from conntrack_common.sources.layout import NAMES, Place, layout
 from conntrack_common.sources.netlink import (
@@ -153,5 +154,4 @@ def text(payload: bytes | None) -> str | None:
     """Return a string of the kernel's, with what can't be printed made visible."""
     if payload is None:
         return None
-    decoded = payload.rstrip(b"\0").decode("ascii", "backslashreplace")
-    return "".join(character if character.isprintable() else "?" for character in decoded)
+    return printable(payload.rstrip(b"\0").decode("ascii", "backslashreplace"))

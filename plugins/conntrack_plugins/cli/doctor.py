@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from conntrack_common.analysis.diagnosis import diagnose, diagnose_daemon
 from conntrack_common.collect import collect_sync
 from conntrack_common.model import Check
+from conntrack_common.printable import printable
 from conntrack_common.sources import namespaces
 from conntrack_common.sources.conntrackd import Socket
 from conntrack_common.sources.host import host
@@ -64,8 +65,8 @@ def doctor(args: argparse.Namespace) -> Iterator[str]:
             return
         yield f"network namespace {netns}\n" if netns else ""
         for check in checks:
-            remedy = f"\n  → {check.remedy}" if check.remedy else ""
-            yield render(Text.assemble(MARKS[check.status], f" {check.message}{remedy}"))
+            remedy = f"\n  → {printable(check.remedy)}" if check.remedy else ""
+            yield render(Text.assemble(MARKS[check.status], f" {printable(check.message)}{remedy}"))
 
     yield from namespaces.each(args.netns, doctor_here)
     if any(check.status == "problem" for check in found):

@@ -7,12 +7,20 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 
+from conntrack_common.printable import printable
+
+FIRST, FURTHER, GAP = (
+    "  ",
+    "      ",
+    "    ",
+)  # before a row, before its further lines, between columns
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TypeVar
 
     from rich.console import RenderableType
-    from rich.table import Table
+    from rich.text import Text
 
     Thing = TypeVar("Thing")
 
@@ -29,23 +37,52 @@ def render(part: RenderableType) -> str:
     return capture.get()
 
 
-def columns(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """Return rows in columns; those whose heading begins with '>' stand to the right."""
-    from rich.table import Table
+def columns(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Text:
+    """Return rows in columns; those whose heading begins with '>' stand to the right.
+
+    No value is ever cut: each row takes the line that it needs, and on a terminal as many lines
+    as its columns need there.
+    """
+    from rich.cells import cell_len
+    from rich.console import Console
     from rich.text import Text
 
-    table = Table(box=None, padding=(0, 2))
-    for heading in headings:
-        right = heading.startswith(">")
-        table.add_column(heading.lstrip(">"), justify="right" if right else "left")
-    for row in rows:
-        table.add_row(*map(Text, row))
-    return table
+    console = Console()
+    table = [[heading.lstrip(">") for heading in headings]]
+    table += [[printable(value) for value in row] for row in rows]
+    widths = [max(map(cell_len, column)) for column in zip(*table)]
+    lines = _fold(widths, console.width if console.is_terminal else None)
+    shown = Text()
+    for number, row in enumerate(table):
+        for line in lines:
+            cells = []
+            for column in line:
+                blanks = " " * (widths[column] - cell_len(row[column]))
+                right = headings[column].startswith(">")
+                cells.append(blanks + row[column] if right else row[column] + blanks)
+            text = (FIRST if line is lines[0] else FURTHER) + GAP.join(cells)
+            shown.append(f"{text.rstrip()}\n", style="" if number else "bold")
+    shown.right_crop(1)
+    return shown
+
+
+def _fold(widths: Sequence[int], width: int | None) -> list[list[int]]:
+    """Return which columns stand in each line of a row; one alone may be wider than the screen."""
+    lines: list[list[int]] = [[]]
+    used = len(FIRST)
+    for column, needed in enumerate(widths):
+        if lines[-1] and width is not None and used + needed > width:
+            lines.append([])
+            used = len(FURTHER)
+        lines[-1].append(column)
+        used += needed + len(GAP)
+    return lines
 
 
 def as_json(document: object) -> str:
-    """Return a document as a line of JSON."""
-    return json.dumps(document, ensure_ascii=False) + "\n"
+    """Return a document as a line of JSON, which is ASCII if it holds what is not printed."""
+    text = json.dumps(document, ensure_ascii=False)
+    return f"{text if text.isprintable() else json.dumps(document)}\n"
 
 
 def is_terminal() -> bool:

@@ -9,6 +9,7 @@ from conntrack_common.collect import collect_sync, require
 from conntrack_common.errors import InvalidRequest
 from conntrack_common.metrics import find, select, shown
 from conntrack_common.model import Reading
+from conntrack_common.printable import printable
 from conntrack_common.sync_model import SyncStatistics
 from conntrack_plugins import command, daemon
 from conntrack_plugins.cli.document import document
@@ -116,4 +117,4 @@ def _health(reading: Reading, found: SyncStatistics) -> Iterator[str]:
     if "peer" in reading.failures:
         yield f"the other node: {reading.failures['peer']}\n"
     for line in found.unknown:
-        yield f"not understood ({line.section}): {line.text}\n"
+        yield printable(f"not understood ({line.section}): {line.text}") + "\n"
