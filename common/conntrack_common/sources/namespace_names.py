@@ -72,13 +72,25 @@ def find(name: str) -> list[Namespace]:
         return [Namespace(name, OWN[name])]
     if "/" in name:
         return [_at_path(_raw(name))]
+    return _called(name) or _process(name) or _shown(name)
+
+
+def _called(name: str) -> list[Namespace]:
     path = NAMED + b"/" + _raw(name)
-    same = [mount for mount in _mounts() if _name(mount) == _name(path)]
-    if same or _raw(name) in _files():
-        return [Namespace(_name(path), same[0] if same else path)]
+    paths = [mount for mount in _mounts() if _name(mount) == _name(path)]
+    if _raw(name) in _files():  # which may be a file that no namespace is mounted on any more
+        paths.append(path)
+    return [Namespace(_name(path), path) for path in paths[:1]]
+
+
+def _process(name: str) -> list[Namespace]:
     process = name.removeprefix(PROCESS)
-    if whole(process) and os.path.exists(f"/proc/{process}"):
-        return [Namespace(PROCESS + process, _of_process(process))]
+    if not whole(process) or not os.path.exists(f"/proc/{process}"):
+        return []
+    return [Namespace(PROCESS + process, _of_process(process))]
+
+
+def _shown(name: str) -> list[Namespace]:
     every = _all()
     shown = [namespace for namespace in every if namespace.name == name]
     if not shown:
@@ -103,7 +115,9 @@ def _raw(name: str) -> bytes:
 
 def _name(path: bytes) -> str:
     folder, _, name = path.rpartition(b"/")
-    return label(name if folder.endswith(FOLDER) else path)
+    text = label(name)
+    is_free = text not in OWN and text != ALL and not text.startswith(PROCESS)
+    return text if folder.endswith(FOLDER) and is_free else label(path)
 
 
 def _of_process(process: object) -> bytes:
@@ -115,7 +129,7 @@ def _at_path(path: bytes) -> Namespace:
         if inode(path):
             return Namespace(_name(path), path)
     except PermissionError as error:
-        raise refusal(error, label(path)) from error
+        raise refusal(error, path) from error
     except (OSError, ValueError):
         pass  # no such file
     raise InvalidRequest(
@@ -208,10 +222,11 @@ def _owner(process: int) -> str:
         return ""
 
 
-def refusal(error: OSError, what: str = "the network namespace") -> ConntrackError:
+def refusal(error: OSError, path: bytes = b"") -> ConntrackError:
     """Return the taxonomy's error for what the kernel said of a namespace."""
     if error.errno in {errno.EPERM, errno.EACCES}:
         return NotPermitted(
             "other network namespaces are open to root (CAP_SYS_ADMIN) only: run it with sudo"
         )
-    return NotAvailable(f"{what} can't be entered: {error.strerror}")
+    which = f" {label(path)}" if path else ""
+    return NotAvailable(f"the network namespace{which} can't be entered: {error.strerror}")

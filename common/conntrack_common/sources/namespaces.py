@@ -85,11 +85,11 @@ def enter_new() -> None:
 def _opened(path: bytes) -> Iterator[int]:
     try:
         if not inode(path):
-            raise NotAvailable(f"{label(path)} is a file, but no network namespace now: remove it")
+            raise NotAvailable(f"{label(path)} stands for no network namespace now: remove it")
         # It might be a pipe by now, and whoever opens that waits.
         file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        raise refusal(error, label(path)) from error
+        raise refusal(error, path) from error
     try:
         yield file
     finally:
