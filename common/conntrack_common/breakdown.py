@@ -8,17 +8,19 @@ import operator
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from conntrack_common.errors import Interrupted, InvalidRequest, NotAvailable
+from conntrack_common.analysis.change import is_approximate
+from conntrack_common.errors import Interrupted, InvalidRequest
 from conntrack_common.filters import ZONES, Filter, zone_of
-from conntrack_common.model import Breakdown, Group, TableCounts
+from conntrack_common.model import Breakdown, Change, Group, TableCounts
 from conntrack_common.record import NamedTuple
-from conntrack_common.sources.dump import Request, receive
+from conntrack_common.sources.dump import Pass
 from conntrack_common.sources.entries import address, text
 from conntrack_common.sources.table import (
     BYTES,
     COUNTED,
     ENTRIES,
     FIRST,
+    LIMIT,
     PACKETS,
     STAMPED,
     STARTS,
@@ -37,7 +39,9 @@ from conntrack_common.terms import (
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, TypeVar
+
+    Counted = TypeVar("Counted", bound=Census)
 
 ATTEMPTS = 2
 ZONES_TOLD = 20  # a metric's labels must not grow with the number of zones
@@ -115,36 +119,58 @@ def count_table(
     """Count the entries that a filter means, by dimensions, as `conntrack -L` would list them.
 
     With `counters`, packets and bytes are added up; with `age`, ages are measured; `top` keeps the
-    largest groups only. A dump that the kernel reports as disturbed is repeated once. `progress`
-    is told the entries read so far, now and then. Raises InvalidRequest (an unknown dimension),
+    largest groups only. A table that changed much meanwhile is read once more. `progress` is told
+    the entries read so far, now and then. Raises InvalidRequest (an unknown dimension),
     NotPermitted, NotAvailable, Interrupted, MalformedData.
     """
     check_dimensions(by)
     wanted = filter_ or Filter()
     query = _query(by, wanted, counters=counters, age=age)
-    census = _take_census(query, wanted, progress)
-    total = census.total
+    census, change = _count(lambda: Census(query), wanted, progress)
     merged = _merged(census, by)
     largest = heapq.nlargest(
         len(merged) if top is None else top, merged.items(), key=lambda item: item[1][ENTRIES]
     )
     now = time.time()
     groups = tuple(_group(tuple(zip(by, values)), cell, now) for values, cell in largest)
-    return Breakdown(total, groups, census.interrupted, census.error)
+    return Breakdown(census.total, groups, change, census.error)
 
 
 def count_margins(filter_: Filter | None = None) -> TableCounts:
     """Count the table by each of MARGINS by itself, in one pass; raises as `count_table` does."""
     wanted = filter_ or Filter()
-    census = _take_census(_query(MARGINS, wanted), wanted)
-    by: dict[str, dict[str, int]] = {name: dict.fromkeys(MARGINS[name], 0) for name in MARGINS}
-    for group, cell in census.groups.items():
-        label, *values = group if census.is_split else (group,)
-        for name, choice in zip(MARGINS, _choices(tuple(MARGINS), label, values)):
-            for value in choice:
-                by[name][str(value)] = by[name].get(str(value), 0) + cell[ENTRIES]
-    by["zone"] = _largest(by["zone"], ZONES_TOLD)
-    return TableCounts(census.total, by, census.interrupted)
+    margins, change = _count(lambda: _Margins(wanted), wanted)
+    return TableCounts(margins.total, margins.counts(), change)
+
+
+class _Margins(Census):
+    """Counts by each dimension by itself.
+
+    Groups are combinations of all dimensions. Before there are too many of them, they are added up,
+    so that none is ever dropped, and the memory grows with each dimension alone.
+    """
+
+    def __init__(self, wanted: Filter, limit: int = LIMIT) -> None:
+        super().__init__(_query(MARGINS, wanted), limit)
+        self._by = {name: dict.fromkeys(MARGINS[name], 0) for name in MARGINS}
+
+    def count(self, data: bytes) -> None:
+        """Count the messages of one buffer; raises MalformedData."""
+        super().count(data)
+        if len(self.groups) > self.limit // 2:
+            self._add_up()
+
+    def _add_up(self) -> None:
+        for group, cell in self.take_groups().items():
+            label, *values = group if self.is_split else (group,)
+            for name, choice in zip(MARGINS, _choices(tuple(MARGINS), label, values)):
+                for value in choice:
+                    self._by[name][str(value)] = self._by[name].get(str(value), 0) + cell[ENTRIES]
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Return the counts by each dimension's values."""
+        self._add_up()
+        return {**self._by, "zone": _largest(self._by["zone"], ZONES_TOLD)}
 
 
 def _largest(counts: Mapping[str, int], most: int) -> dict[str, int]:
@@ -184,34 +210,32 @@ def _query(
     )
 
 
-def _take_census(query: Query, wanted: Filter, progress: Callable[[int], None] = _silent) -> Census:
-    requests = wanted.requests()
+def _count(
+    census: Callable[[], Counted], wanted: Filter, progress: Callable[[int], None] = _silent
+) -> tuple[Counted, Change | None]:
+    """Let a new census count the table, and another one if that was disturbed."""
     for attempt in range(ATTEMPTS):
         is_last = attempt == ATTEMPTS - 1
         try:
-            census = _pass(query, requests, progress)
-        except NotAvailable:
-            if requests == wanted.plain_requests():
-                raise
-            # An older kernel refuses the filter; the reader's own gives the same answer.
-            requests = wanted.plain_requests()
-            census = _pass(query, requests, progress)
+            counted, change = _pass(census(), wanted, progress)
         except Interrupted:
             if is_last:
                 raise
             continue
-        if not census.interrupted or is_last:
-            return census
-    raise Interrupted("the table's dump was disturbed each time: try again")
+        if is_last or not is_approximate(change):
+            break
+    return counted, change
 
 
-def _pass(query: Query, requests: Sequence[Request], progress: Callable[[int], None]) -> Census:
-    census = Census(query)
-    for number, buffer in enumerate(receive(requests)):
-        buffer.ended = census.count(buffer.data)
+def _pass(
+    census: Counted, wanted: Filter, progress: Callable[[int], None]
+) -> tuple[Counted, Change | None]:
+    dump = Pass(wanted.requests(), wanted.plain_requests())
+    for number, data in enumerate(dump):
+        census.count(data)
         if number % 256 == 255:
             progress(census.total)
-    return census
+    return census, dump.change(census.seen)
 
 
 def _merged(census: Census, by: Sequence[str]) -> dict[tuple[str | None, ...], list[int]]:
@@ -220,8 +244,9 @@ def _merged(census: Census, by: Sequence[str]) -> dict[tuple[str | None, ...], l
     The census is emptied, so that a large one does not take its room twice.
     """
     merged: dict[tuple[str | None, ...], list[int]] = {}
-    while census.groups:
-        group, cell = census.groups.popitem()
+    groups = census.take_groups()
+    while groups:
+        group, cell = groups.popitem()
         label, *values = group if census.is_split else (group,)
         for key in itertools.product(*_choices(by, label, values)):
             known = merged.setdefault(key, [0] * len(cell))

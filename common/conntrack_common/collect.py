@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from conntrack_common.filters import Filter
     from conntrack_common.sources.conntrackd import Way
+    from conntrack_common.sources.events import EventCounter
     from conntrack_common.sync_model import SyncStatistics
 
     Part = TypeVar("Part")
@@ -86,6 +87,14 @@ def collect(
         asked=frozenset(wanted),
         identity=proc.identity(),
     )
+
+
+def with_events(reading: Reading, counter: EventCounter) -> Reading:
+    """Return a reading with the events so far, or with the reason why they are not counted."""
+    events = _attempt(counter.counts)
+    if isinstance(events, ConntrackError):
+        return reading._replace(failures={**reading.failures, "events": events})
+    return reading._replace(events=events)
 
 
 def require(readings: Sequence[Reading], metrics: Iterable[Metric]) -> Sequence[Reading]:

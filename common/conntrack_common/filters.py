@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable, Mapping
 
 from conntrack_common.record import NamedTuple
-from conntrack_common.sources.dump import Request
+from conntrack_common.sources.dump import ALL, Request
 from conntrack_common.sources.layout import (
     CTA_MARK,
     CTA_STATUS,
@@ -32,6 +32,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+ANY_FAMILY = 0  # AF_UNSPEC
 NLA_F_NESTED = 0x8000
 CTA_MARK_MASK, CTA_FILTER, CTA_STATUS_MASK = 21, 25, 26
 CTA_FILTER_ORIG_FLAGS, CTA_FILTER_REPLY_FLAGS = 1, 2
@@ -134,11 +135,14 @@ class Filter(NamedTuple):
     def requests(self) -> tuple[Request, ...]:
         """Return the dumps to ask for, filtered as far as the kernel can."""
         families = self._families()
+        if len(families) > 1 and not self._tuple_filter(families[0]):
+            families = (ANY_FAMILY,)  # one by tuple needs a family (ctnetlink_alloc_filter)
         return tuple(Request(family, self._attributes(family)) for family in families)
 
     def plain_requests(self) -> tuple[Request, ...]:
         """Return the dumps to ask a kernel for that refuses a filter."""
-        return tuple(Request(family) for family in self._families())
+        families = self._families()
+        return tuple(Request(family) for family in families) if len(families) < 2 else ALL
 
     def _families(self) -> tuple[int, ...]:
         prefixes = [getattr(self, name) for name in ADDRESSES if getattr(self, name) is not None]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from conntrack_common.entry import Entry
-from conntrack_common.errors import NotAvailable
 from conntrack_common.filters import Filter
-from conntrack_common.sources.dump import Request, receive
+from conntrack_common.model import Change
+from conntrack_common.sources.dump import Pass
 from conntrack_common.sources.entries import Form, Reader, entry
 
 TYPE_CHECKING = False
@@ -16,34 +16,25 @@ if TYPE_CHECKING:
 
 
 class Dump:
-    """The entries that a filter means; iterate once. `interrupted` afterwards if approximate."""
+    """The entries that a filter means; iterate once.
+
+    `change` is known when all were read: how the table changed meanwhile.
+    """
 
     def __init__(self, filter_: Filter) -> None:
         self._filter = filter_
-        self._reader = Reader()
-
-    @property
-    def interrupted(self) -> bool:
-        """True if the table was disturbed while it was read."""
-        return self._reader.interrupted
+        self.change: Change | None = None
 
     def messages(self) -> Iterator[tuple[Form, Values]]:
         """Yield all messages of the dump, filtered by the kernel as far as it can.
 
         Raises NotPermitted, NotAvailable, Interrupted, MalformedData.
         """
-        try:
-            yield from self._messages(self._filter.requests())
-        except NotAvailable:
-            plain = self._filter.plain_requests()
-            if plain == self._filter.requests():
-                raise
-            yield from self._messages(plain)  # an older kernel refused the filter, at the start
-
-    def _messages(self, requests: Sequence[Request]) -> Iterator[tuple[Form, Values]]:
-        for buffer in receive(requests):
-            yield from self._reader.read(buffer.data)
-            buffer.ended = self._reader.ended
+        reader = Reader()
+        dump = Pass(self._filter.requests(), self._filter.plain_requests())
+        for data in dump:
+            yield from reader.read(data)
+        self.change = dump.change(reader.seen)
 
     def __iter__(self) -> Iterator[Entry]:
         """Yield the entries that the filter means."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
+from conntrack_common.analysis.change import is_approximate
 from conntrack_common.analysis.usage import usage
 from conntrack_common.errors import InvalidRequest
 from conntrack_common.metric import COUNTER, GAUGE, STATE, Metric, Values
@@ -52,7 +53,13 @@ def _event(field: str) -> Callable[[Reading], Values]:
 
 
 def _take_approximate(reading: Reading) -> Values:
-    return {} if reading.counts is None else {(): int(reading.counts.approximate)}
+    approximate = is_approximate(reading.counts.change) if reading.counts else None
+    return {} if approximate is None else {(): int(approximate)}
+
+
+def _take_changed(reading: Reading) -> Values:
+    change = reading.counts.change if reading.counts else None
+    return {} if change is None else {(): change.entries}
 
 
 def _take_up(reading: Reading) -> Values:
@@ -104,6 +111,7 @@ def _counter(name: str, unit: str, text: str, absent_when: str = "") -> Metric:
 
 
 _RETIRED = "newer kernels keep it no longer and show a constant 0"
+_NO_SIZE = "the table's size can be read neither under /proc/sys/net nor by ctnetlink"
 _NO_LIMIT = (
     "nf_conntrack_max is 0 (no limit) or unknown: set net.netfilter.nf_conntrack_max, "
     "or watch table.entries"
@@ -175,9 +183,19 @@ CATALOGUE: tuple[Metric, ...] = (
         "table.approximate",
         STATE,
         "state",
-        "1 if the table changed while it was counted, so that its counts are approximate.",
+        "1 if the table changed by more than 1 %, or was resized, both times that it was counted.",
         "counts",
         _take_approximate,
+        absent_when=_NO_SIZE,
+    ),
+    Metric(
+        "table.changed",
+        GAUGE,
+        "entries",
+        "How many entries came or went while the table was counted, as far as its size shows.",
+        "counts",
+        _take_changed,
+        absent_when=_NO_SIZE,
     ),
     _events("new", "events", "Entries that were new since the counting began."),
     _events("update", "events", "Changes of entries since the counting began."),

@@ -41,12 +41,27 @@ class CpuCounters(NamedTuple):
     values: Mapping[str, int]
 
 
+class Change(NamedTuple):
+    """How the table changed while it was read.
+
+    `entries` is by how many entries it changed, as far as its size shows that, `size` the most
+    that it had; `resized` if its hash table got another number of buckets.
+    """
+
+    entries: int
+    size: int
+    resized: bool = False
+
+
 class TableCounts(NamedTuple):
-    """The entries of the table in all, and by each value of some dimensions, each by itself."""
+    """The entries of the table in all, and by each value of some dimensions, each by itself.
+
+    `change` is None where the table's size can't be read.
+    """
 
     total: int
     by: Mapping[str, Mapping[str, int]]
-    approximate: bool = False
+    change: Change | None = None
 
 
 class EventCounts(NamedTuple):
@@ -154,11 +169,11 @@ class Group(NamedTuple):
 class Breakdown(NamedTuple):
     """The table by some dimensions, largest groups first.
 
-    `approximate` if the table's dump was disturbed twice; each group may have up to `error`
+    `change` is None where the table's size can't be read. Each group may have up to `error`
     entries more than it says, and groups of no more than that may be missing.
     """
 
     total: int
     groups: tuple[Group, ...]
-    approximate: bool = False
+    change: Change | None = None
     error: int = 0

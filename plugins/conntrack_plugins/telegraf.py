@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 
-from conntrack_common.collect import collect_in, require
+from conntrack_common.collect import collect_in, require, with_events
 from conntrack_common.errors import ConntrackError
 from conntrack_common.metric import Metric
 from conntrack_common.metrics import BY_ID, samples, select, shown
@@ -129,7 +129,7 @@ def serve(options: Options) -> Iterator[str]:
         try:
             readings = collect_in(options.netns, metrics, root, options.filter_)
             if counter and not options.netns:
-                readings = [readings[0]._replace(events=counter.counts())]
+                readings = [with_events(readings[0], counter)]
             found = require(readings, metrics)
         except ConntrackError as error:
             print(f"E! {error}", file=sys.stderr, flush=True)

@@ -1,22 +1,29 @@
-"""Receiving dumps: early ends, refusals, and threads that end."""
+"""Receiving dumps: early ends, refusals, few resources, and threads that end."""
 
 from __future__ import annotations
 
+import shlex
 import struct
 import threading
+from pathlib import Path
 
 import pytest
 
 from conntrack_common.breakdown import count_table
 from conntrack_common.errors import ConntrackError
 from conntrack_common.filters import Filter
-from conntrack_common.sources.dump import Request, looks_last, receive
+from conntrack_common.listing import Dump
+from conntrack_common.sources.dump import Pass, Request
+from conntrack_common.sources.events import EventCounter
+from conntrack_common.sources.netlink import NFNL_SUBSYS_CTNETLINK, NetlinkSocket
 from conntrack_common.sources.table import Census, Query
-from namespaces import Filled
+from installation import Installation
+from namespaces import Filled, Namespace
 
 pytestmark = pytest.mark.kernel
 
 TOTAL = Query((), lambda _found: "all")
+CLIENTS = 600  # of netlink, one after the other
 
 
 def dumping() -> list[threading.Thread]:
@@ -26,23 +33,23 @@ def dumping() -> list[threading.Thread]:
 def test_a_dump_ends_and_so_do_its_threads(filled: Filled) -> None:
     census = Census(TOTAL)
     with filled.namespace.entered():
-        for buffer in receive():
-            buffer.ended = census.count(buffer.data)
+        for data in Pass():
+            census.count(data)
     assert census.total == filled.entries
     assert dumping() == []
 
 
 def test_a_reader_may_stop_early(filled: Filled) -> None:
     with filled.namespace.entered():
-        buffers = receive()
+        buffers = iter(Pass())
         next(buffers)
-        buffers.close()
+        buffers.close()  # type: ignore[attr-defined]
     assert dumping() == []
 
 
 def test_a_failing_reader_leaves_no_thread(filled: Filled) -> None:
     def read() -> None:
-        for _buffer in receive():
+        for _data in Pass():
             raise RuntimeError("enough")
 
     with filled.namespace.entered(), pytest.raises(RuntimeError):
@@ -52,30 +59,90 @@ def test_a_failing_reader_leaves_no_thread(filled: Filled) -> None:
 
 def test_a_refused_request_is_the_taxonomys_error(filled: Filled) -> None:
     wrong = Request(family=2, attributes=struct.pack("=HHI", 8, 25, 0), command=77)
-    census = Census(TOTAL)
-
-    def read() -> None:
-        for buffer in receive([wrong]):
-            buffer.ended = census.count(buffer.data)
-
     with filled.namespace.entered(), pytest.raises(ConntrackError):
-        read()
+        list(Pass([wrong]))
     assert dumping() == []
 
 
+class Refused(Filter):
+    """A filter whose kernel part no kernel knows (of all families: EOPNOTSUPP)."""
+
+    def requests(self) -> tuple[Request, ...]:
+        return tuple(request._replace(family=0) for request in super().requests())
+
+
 def test_a_kernel_that_refuses_the_filter_gives_the_same_answer(filled: Filled) -> None:
-    class Refused(Filter):
-        """A filter whose kernel part no kernel knows (both families: EOPNOTSUPP)."""
-
-        def requests(self) -> tuple[Request, ...]:
-            return tuple(request._replace(family=0) for request in super().requests())
-
     with filled.namespace.entered():
         expected = count_table(["protocol"], Filter(protocol=17))
         assert count_table(["protocol"], Refused(protocol=17)) == expected
+        assert sum(1 for _entry in Dump(Refused(protocol=17))) == expected.total
 
 
-def test_bytes_that_look_like_an_end_are_none() -> None:
-    done = struct.pack("=IHHIIi", 20, 3, 2, 1, 0, 0)
-    assert looks_last(b"\0" * 100 + done)
-    assert not looks_last(b"\x64\0\0\0" + b"\0" * 100)
+def test_a_second_list_may_be_asked_for_before_the_first_has_ended(filled: Filled) -> None:
+    """The kernel has one dump a socket, and says EBUSY to another one."""
+    with filled.namespace.entered(), NetlinkSocket() as netlink:
+        for _time in range(3):
+            unread = netlink.dump(NFNL_SUBSYS_CTNETLINK, 1)
+            next(unread)
+        assert sum(1 for _message in netlink.dump(NFNL_SUBSYS_CTNETLINK, 1)) == filled.entries
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_without_threads_commands_say_the_same(
+    filled: Filled, installation: Installation, processes: int
+) -> None:
+    """RLIMIT_NPROC leaves a user one process, or one more for a single thread."""
+
+    def run(words: str, *before: str) -> str:
+        argv = [*before, *shlex.split(words)]
+        argv[len(before)] = installation.command(argv[len(before)])
+        done = filled.namespace.run(argv, user="64123", caps=["net_admin"])
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
+
+    for words in (
+        "conntrack-stat count --json --by protocol,state",
+        "conntrack-stat count --json -p udp --by zone",
+        "conntrack-telegraf --metrics table.protocol,tcp.state",
+        "conntrack-stat list -o conntrack -p icmp",
+    ):
+        assert run(words) == run(words, "prlimit", f"--nproc={processes}")
+
+
+def test_without_threads_events_are_refused_and_nothing_else(
+    filled: Filled, installation: Installation
+) -> None:
+    words = [installation.command("conntrack-telegraf"), "--execd"]
+    done = filled.namespace.run(
+        ["prlimit", "--nproc=1", *words], user="64123", caps=["net_admin"], stdin="\n\n"
+    )
+    assert done.returncode == 0, done
+    assert done.stdout.count(f"conntrack entries={filled.entries}i") == 2
+    assert "TasksMax=" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_events_of_many_clients_are_one_key(namespace: Namespace) -> None:
+    """Each netlink client has a port of its own, and events carry it."""
+    entry = "-p udp -s 10.0.0.1 -d 10.0.0.2 --sport 1 --dport 2"
+    script = f"conntrack -I {entry} -t 60 && conntrack -D {entry}"
+    with namespace.entered():
+        counter = EventCounter()
+    try:
+        namespace.must(
+            "sh", "-c", f"for n in $(seq {CLIENTS // 2}); do {script}; done >/dev/null 2>&1"
+        )
+        events = counter.counts()
+        assert (events.new, events.destroy, events.lost) == (CLIENTS // 2, CLIENTS // 2, 0)
+        shapes = [shape for same in counter._census._shapes.values() for shape in same]
+        assert sum(len(shape.found) for shape in shapes) <= 4
+    finally:
+        counter.close()
+
+
+def test_reading_leaves_no_file_open(filled: Filled) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with filled.namespace.entered():
+        for wanted in (Filter(), Filter(protocol=17), Refused(protocol=17)):
+            count_table(["protocol"], wanted)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from conntrack_common.errors import InvalidRequest
 from conntrack_common.filter_options import OPTIONS, build
 from conntrack_common.filters import Filter, Prefix
+from conntrack_common.sources.dump import ALL, Request
 from conntrack_common.sources.netlink import attributes
 
 V4, V6 = int(socket.AF_INET), int(socket.AF_INET6)
@@ -154,7 +155,9 @@ def test_many_values_are_tested_in_their_order() -> None:
 
 
 def test_the_kernel_is_asked_for_one_family_where_one_is_meant() -> None:
-    assert [request.family for request in Filter().requests()] == [V4, V6]
+    assert [request.family for request in Filter().requests()] == [0]
+    assert [request.family for request in build({"status": "ASSURED"}).requests()] == [0]
+    assert [request.family for request in build({"proto": "udp"}).requests()] == [V4, V6]
     assert [request.family for request in build({"orig_src": "::1"}).requests()] == [V6]
     assert [request.family for request in build({"family": "ipv4"}).requests()] == [V4]
 
@@ -173,5 +176,6 @@ def test_the_kernel_filters_what_it_can() -> None:
 
 
 def test_nothing_is_asked_of_the_kernel_without_a_filter() -> None:
-    assert [request.attributes for request in Filter().requests()] == [b"", b""]
-    assert [request.attributes for request in build({"proto": "6"}).plain_requests()] == [b"", b""]
+    assert Filter().requests() == ALL
+    assert build({"proto": "6"}).plain_requests() == ALL
+    assert build({"proto": "6", "family": "ipv6"}).plain_requests() == (Request(V6),)

@@ -13,9 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from captures import DONE, DUMP, ENTRIES, LISTING
-from conntrack_common.errors import ConntrackError, MalformedData, NotPermitted
-from conntrack_common.sources.netlink import NLM_F_DUMP_INTR
+from captures import DONE, DUMP, ENTRIES, LISTING, with_zone_and_status
+from conntrack_common.errors import ConntrackError, MalformedData
 from conntrack_common.sources.table import BYTES, COUNTED, PACKETS, Census, Query
 from conntrack_common.sources.table import ENTRIES as COUNT
 from conntrack_common.terms import protocol_name, state_name
@@ -29,7 +28,7 @@ TOTAL = Query((), lambda _found: "all")
 
 def counts(query: Query, data: bytes = DUMP, limit: int = 100_000) -> dict[Any, int]:
     census = Census(query, limit)
-    assert census.count(data)
+    census.count(data)
     return {group: cell[COUNT] for group, cell in census.groups.items()}
 
 
@@ -53,9 +52,9 @@ def test_repeated_messages_are_counted_each() -> None:
 
 def test_a_dump_may_come_in_many_buffers() -> None:
     census = Census(TOTAL)
-    ended = [census.count(message) for message in (*ENTRIES, DONE)]
-    assert [False] * len(ENTRIES) + [True] == ended
-    assert len(LISTING) == census.total
+    for message in ENTRIES:
+        census.count(message)
+    assert len(LISTING) == census.total == census.seen
 
 
 def test_sources_are_those_of_the_listing() -> None:
@@ -108,25 +107,70 @@ def test_groups_beyond_the_limit_keep_the_error_bound(limit: int, rng: random.Ra
     assert max(missed, default=0) <= census.error
 
 
-def test_a_disturbed_dump_is_noticed_and_counted() -> None:
-    changed = bytearray(ENTRIES[3])
-    struct.pack_into("=H", changed, 6, NLM_F_DUMP_INTR | 2)
-    census = Census(BY_STATE)
-    census.count(b"".join([*ENTRIES[:3], bytes(changed), *ENTRIES[4:], DONE]))
-    assert census.interrupted
-    assert len(LISTING) == census.total
+BY_ZONE_AND_STATUS = Query(
+    ("zone", "status"), lambda found: (found.get("zone", 0), found["status"])
+)
+PAIRS = st.lists(st.tuples(st.integers(0, 60), st.integers(0, 3)), min_size=1, max_size=400)
 
 
-def test_a_refusal_is_the_kernels() -> None:
-    refusal = struct.pack("=IHHIIi", 36, 2, 0, 1, 0, -1) + bytes(16)
-    with pytest.raises(NotPermitted, match="CAP_NET_ADMIN"):
-        Census(TOTAL).count(refusal)
+def keys(census: Census) -> int:
+    return sum(len(shape.found) for shapes in census._shapes.values() for shape in shapes)
 
 
-def test_done_may_carry_an_error() -> None:
-    done = struct.pack("=IHHIIi", 20, 3, 2, 1, 0, -12)
-    with pytest.raises(ConntrackError, match="try again"):
-        Census(TOTAL).count(b"".join(ENTRIES) + done)
+@given(PAIRS, st.integers(1, 40), st.booleans())
+def test_labels_beyond_the_limit_keep_total_and_error_bound(
+    pairs: list[tuple[int, int]], limit: int, split: bool
+) -> None:
+    """No cell goes on counting unseen when its group has been dropped."""
+    query = BY_ZONE_AND_STATUS._replace(values=("orig_protocol",) if split else ())
+    census = Census(query, limit)
+    for pair in pairs:
+        census.count(with_zone_and_status(*pair))
+        assert len(census.groups) <= limit
+        assert keys(census) <= limit
+    assert census.total == census.seen == len(pairs)
+    exact = Counter(pairs)
+    counted = {(group[0] if split else group): cell for group, cell in census.groups.items()}
+    for group, entries in exact.items():
+        ours = counted[group][COUNT] if group in counted else 0
+        assert ours <= entries <= ours + census.error
+    assert census.error <= 2 * len(pairs) / limit
+
+
+@given(PAIRS, st.integers(1, 40))
+def test_keys_are_forgotten_and_no_count_with_them(
+    pairs: list[tuple[int, int]], limit: int
+) -> None:
+    """There may be more keys than labels, and all keys of ignored entries have none."""
+    query = BY_ZONE_AND_STATUS._replace(label=lambda found: found["status"] & 1 or None)
+    for tested in ((), ("mark",)):
+        census = Census(query._replace(tested=tested), limit)
+        for pair in pairs:
+            census.count(with_zone_and_status(*pair))
+            assert keys(census) <= limit
+        assert census.seen == len(pairs)
+        assert census.total == sum(status & 1 for _zone, status in pairs)
+
+
+@given(PAIRS, st.integers(2, 40))
+def test_groups_may_be_taken_at_any_time(pairs: list[tuple[int, int]], every: int) -> None:
+    census, sums = Census(BY_ZONE_AND_STATUS), Counter[object]()
+    for number, pair in enumerate(pairs):
+        census.count(with_zone_and_status(*pair))
+        if number % every == 0:
+            sums.update({group: cell[COUNT] for group, cell in census.take_groups().items()})
+    sums.update({group: cell[COUNT] for group, cell in census.take_groups().items()})
+    assert sums == Counter(pairs)
+    assert (census.total, census.groups) == (len(pairs), {})
+
+
+@pytest.mark.parametrize("query", [TOTAL, BY_STATE, TOTAL._replace(values=("orig_src",))])
+def test_who_asked_is_no_part_of_a_key(query: Query) -> None:
+    """In an event, sequence and port are those of whoever changed the table: one key for all."""
+    census = Census(query)
+    for _client in range(300):
+        census.count(with_zone_and_status(7, 8))
+    assert (keys(census), census.total) == (1, 300)
 
 
 @pytest.mark.parametrize("cut", [1, 3, 15, 17, 40, len(ENTRIES[0]) - 1])
@@ -146,7 +190,7 @@ def test_a_wrong_length_is_malformed(length: int) -> None:
 def test_messages_of_other_subsystems_are_passed_over() -> None:
     other = struct.pack("=IHHII", 24, 0x0A03, 0, 1, 0) + bytes(8)
     census = Census(TOTAL)
-    assert census.count(other + other + ENTRIES[0] + DONE)
+    census.count(other + other + ENTRIES[0] + DONE)
     assert census.total == 1
 
 

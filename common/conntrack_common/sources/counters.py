@@ -50,7 +50,7 @@ CTA_STATS_GLOBAL = {1: "entries", 2: "limit"}  # limit: since Linux 4.18
 def cpu_counters() -> tuple[CpuCounters, ...]:
     """Return each CPU's counters, as `conntrack -S` and `conntrack -S expect` show them.
 
-    An attribute newer than this table is kept as `unknownN`. Raises NotPermitted, NotAvailable,
+    A counter newer than this module is kept as `unknownN`. Raises NotPermitted, NotAvailable,
     Interrupted, MalformedData.
     """
     with NetlinkSocket() as netlink:
@@ -83,7 +83,8 @@ def _by_cpu(messages: Iterable[Message], names: dict[int, str]) -> dict[int, dic
 def _numbers(data: bytes, names: dict[int, str]) -> dict[str, int]:
     found = {}
     for kind, payload in attributes(data):
-        if len(payload) != 4:
+        if len(payload) == 4:
+            found[names.get(kind, f"unknown{kind}")] = struct.unpack(">I", payload)[0]
+        elif kind in names:
             raise MalformedData(SOURCE, f"attribute {kind}", f"{len(payload)} bytes, not 4")
-        found[names.get(kind, f"unknown{kind}")] = struct.unpack(">I", payload)[0]
     return found

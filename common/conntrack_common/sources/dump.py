@@ -1,42 +1,43 @@
 """Receiving dumps of the table as fast as the kernel makes them.
 
 A thread does nothing but receive: recv gives up the interpreter's lock while the kernel fills the
-buffer, so that the kernel's time and the reader's overlap. Each address family has a dump and a
-thread of its own, so that the kernel itself works on two processors: an entry's family never
-changes, so none is missed or seen twice.
+buffer, so that the kernel's time and the reader's overlap. Where no thread can be had, the reader
+receives for itself.
 """
 
 from __future__ import annotations
 
 import contextlib
 import queue
-import socket
-import struct
 import threading
 from collections.abc import Iterator, Sequence
 
-from conntrack_common.errors import ConntrackError
+from conntrack_common.errors import NotAvailable
+from conntrack_common.model import Change
 from conntrack_common.record import NamedTuple
 from conntrack_common.sources.netlink import (
+    ENDS,
     HEADER,
     NFNL_SUBSYS_CTNETLINK,
     NLM_F_DUMP,
     NLMSG_DONE,
     NLMSG_ERROR,
     NetlinkSocket,
-    refusal,
+    raise_refusal,
     request,
+    split_messages,
 )
+from conntrack_common.sources.watch import Watch
 
 IPCTNL_MSG_CT_GET = 1
-BUFFER = 65536  # the kernel fills 32 KiB at most (netlink_dump in af_netlink.c)
 AHEAD = 8  # buffers that may wait for their reader
+LOOKS = 16  # buffers between two looks at the table's size: some 2,000 entries, 6 ms
 DONE_SIZE = HEADER.size + 4
-TIMEOUT = 20  # seconds without an answer
+TIMEOUT = 20.0  # seconds without an answer
 
 
 class Request(NamedTuple):
-    """What to dump: one address family, filtered by attributes where the kernel can."""
+    """What to dump: one address family (0 is all), filtered by attributes where the kernel can."""
 
     family: int = 0
     attributes: bytes = b""
@@ -44,90 +45,83 @@ class Request(NamedTuple):
     command: int = IPCTNL_MSG_CT_GET
 
 
-ALL = (Request(socket.AF_INET), Request(socket.AF_INET6))
+ALL = (Request(),)
 
 
-class Buffer:
-    """A buffer of whole messages; its reader sets `ended` if the dump's end was among them."""
+class Pass:
+    """One pass over the table: iterate it once for the kernel's answers, buffers of whole messages.
 
-    __slots__ = ("data", "ended")
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.ended = False
-
-
-def receive(requests: Sequence[Request] = ALL) -> Iterator[Buffer]:
-    """Dump all that is requested and yield the kernel's answers until each dump has ended.
-
-    The last buffer of a dump ends with NLMSG_DONE or is an NLMSG_ERROR; both are the reader's to
-    see. Raises NotPermitted, NotAvailable, Interrupted.
+    `plain` is requested instead if the kernel refuses one of the requests, as an older one does
+    with a filter; nothing has been received then. Raises NotPermitted, NotAvailable, Interrupted,
+    MalformedData.
     """
-    waiting: queue.Queue[tuple[_Receiver, bytes | ConntrackError]] = queue.Queue(AHEAD)
-    receivers = [_Receiver(wanted, waiting) for wanted in requests]
-    left = len(receivers)
-    try:
-        for receiver in receivers:
-            receiver.start()
-        while left:
-            receiver, data = waiting.get()
-            if isinstance(data, ConntrackError):
-                raise data
-            buffer = Buffer(data)
-            yield buffer
-            left -= buffer.ended
-            if not buffer.ended and looks_last(data):
-                receiver.go_on.release()
-    finally:
-        for receiver in receivers:
-            receiver.stop()
-
-
-class _Receiver(threading.Thread):
-    """Receives one dump until its end, or until it is stopped."""
 
     def __init__(
-        self, wanted: Request, waiting: queue.Queue[tuple[_Receiver, bytes | ConntrackError]]
+        self, requests: Sequence[Request] = ALL, plain: Sequence[Request] | None = None
     ) -> None:
-        super().__init__(name="conntrack-dump", daemon=True)
-        self._wanted = wanted
-        self._waiting = waiting
-        self.go_on = threading.Semaphore(0)
-        self._stopped = False
+        self._requests = requests
+        self._plain = requests if plain is None else plain
+        self._watch = Watch()
 
-    def run(self) -> None:
+    def __iter__(self) -> Iterator[bytes]:
+        with contextlib.ExitStack() as sockets:
+            for number, data in enumerate(_ahead(self._begun(sockets))):
+                if number % LOOKS == LOOKS - 1:
+                    self._watch.look()
+                yield data
+
+    def _begun(self, sockets: contextlib.ExitStack) -> Sequence[_Dump]:
         try:
-            with NetlinkSocket(timeout=None) as netlink:
-                self._receive(netlink.socket)
-        except OSError as error:
-            self._waiting.put((self, refusal(error)))
-        except ConntrackError as error:
-            self._waiting.put((self, error))
+            return [_Dump(each, sockets) for each in self._requests]
+        except NotAvailable:
+            if self._plain == self._requests:
+                raise
+        sockets.close()
+        self._requests = self._plain
+        return [_Dump(each, sockets) for each in self._requests]
 
-    def _receive(self, sock: socket.socket) -> None:
-        # A time limit of the socket, and not of Python, which would poll before each receive.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, struct.pack("@ll", TIMEOUT, 0))
-        wanted = self._wanted
-        sock.send(
+    def change(self, read: int) -> Change | None:
+        """Return how the table changed, so many entries having been read; ask when all were."""
+        return self._watch.change(read if tuple(self._requests) == ALL else None)
+
+
+class _Dump:
+    """A dump that has begun: the kernel refuses a request at once, or not at all."""
+
+    def __init__(self, wanted: Request, sockets: contextlib.ExitStack) -> None:
+        netlink = sockets.enter_context(NetlinkSocket(TIMEOUT))
+        self._receive = netlink.receive
+        netlink.send(
             request(
                 wanted.subsystem, wanted.command, NLM_F_DUMP, wanted.attributes, wanted.family, 1
             )
         )
-        while not self._stopped:
-            data = sock.recv(BUFFER)
-            self._waiting.put((self, data))
-            if looks_last(data):
-                # Entries could end in the same bytes: only the reader, who goes from message to
-                # message, knows. If it was not the end, the reader asks for more.
-                self.go_on.acquire()
+        self._data = self._receive()
+        self._end = dump_end(self._data)
 
-    def stop(self) -> None:
-        """End the thread; it is in recv or in put, and neither lasts."""
-        self._stopped = True
-        self.go_on.release()
-        while self.is_alive():
-            with contextlib.suppress(queue.Empty):
-                self._waiting.get(timeout=0.01)
+    def __iter__(self) -> Iterator[bytes]:
+        while self._end is None:
+            yield self._data
+            self._data = self._receive()
+            self._end = dump_end(self._data)
+        yield self._data[: self._end]
+
+
+def dump_end(data: bytes) -> int | None:
+    """Return where the entries end if a buffer is a dump's last one, or else None.
+
+    Raises what the kernel refused, or could not finish, as the taxonomy's error.
+    """
+    if not looks_last(data):
+        return None
+    offset = 0
+    # Entries could end in the same bytes: only going from message to message shows it.
+    for kind, _flags, body in split_messages(data):
+        if kind in ENDS:
+            raise_refusal(body)
+            return offset
+        offset += HEADER.size + (len(body) + 3 & ~3)
+    return None
 
 
 def looks_last(data: bytes) -> bool:
@@ -136,3 +130,60 @@ def looks_last(data: bytes) -> bool:
         return True
     length, kind, *_ = HEADER.unpack_from(data, len(data) - DONE_SIZE)
     return (length, kind) == (DONE_SIZE, NLMSG_DONE) or HEADER.unpack_from(data)[1] == NLMSG_ERROR
+
+
+def _ahead(dumps: Sequence[_Dump]) -> Iterator[bytes]:
+    """Yield the buffers of all dumps, each of them received by a thread where one can be had."""
+    waiting: queue.Queue[bytes | BaseException | None] = queue.Queue(AHEAD)
+    receivers: list[_Receiver] = []
+    try:
+        for dump in dumps:
+            receiver = _Receiver(dump, waiting)
+            try:
+                receiver.start()
+            except RuntimeError:  # the user or the service may have no more threads
+                break
+            receivers.append(receiver)
+        running = len(receivers)
+        while running:
+            item = waiting.get()
+            if isinstance(item, bytes):
+                yield item
+            elif item is None:
+                running -= 1
+            else:
+                raise item
+        for dump in dumps[len(receivers) :]:
+            yield from dump
+    finally:
+        for receiver in receivers:
+            receiver.stop()
+
+
+class _Receiver(threading.Thread):
+    """Receives one dump until its end, or until it is stopped."""
+
+    def __init__(self, dump: _Dump, waiting: queue.Queue[bytes | BaseException | None]) -> None:
+        super().__init__(name="conntrack-dump", daemon=True)
+        self._dump = dump
+        self._waiting = waiting
+        self._stopped = False
+
+    def run(self) -> None:
+        """Hand over each buffer, and at last None, or what was raised: the reader waits for it."""
+        last = None
+        try:
+            for data in self._dump:
+                self._waiting.put(data)
+                if self._stopped:
+                    break
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the reader raises it
+            last = error
+        self._waiting.put(last)
+
+    def stop(self) -> None:
+        """End the thread; it is in recv or in put, and neither lasts."""
+        self._stopped = True
+        while self.is_alive():
+            with contextlib.suppress(queue.Empty):
+                self._waiting.get(timeout=0.01)

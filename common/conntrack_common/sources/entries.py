@@ -13,16 +13,13 @@ from conntrack_common.entry import Entry, Tuple
 from conntrack_common.errors import MalformedData
 from conntrack_common.printable import printable
 from conntrack_common.record import NamedTuple
-from conntrack_common.sources.layout import NAMES, Place, layout
+from conntrack_common.sources.layout import NAMES, layout
 from conntrack_common.sources.netlink import (
     HEADER,
     NFNL_SUBSYS_CTNETLINK,
-    NLM_F_DUMP_INTR,
-    NLMSG_DONE,
-    NLMSG_ERROR,
     SOURCE,
 )
-from conntrack_common.sources.table import LENGTH, blank, raise_refusal, reader
+from conntrack_common.sources.table import LENGTH, blank, reader
 from conntrack_common.terms import FAMILIES, STATES, state_name
 
 TYPE_CHECKING = False
@@ -30,8 +27,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     Values = tuple[Any, ...]
-
-SEQUENCE_AND_PORT = Place(8, 8, "")  # of nlmsghdr: they differ between messages of one shape
 
 
 class Form(NamedTuple):
@@ -54,20 +49,15 @@ class Form(NamedTuple):
 
 
 class Reader:
-    """Takes messages apart; `interrupted` if the kernel said that a dump was disturbed."""
+    """Takes messages apart; `seen` counts them."""
 
     def __init__(self) -> None:
         self._forms: dict[int, list[Form]] = {}
-        self.interrupted = False
-        self.ended = False
+        self.seen = 0
 
     def read(self, data: bytes) -> Iterator[tuple[Form, Values]]:
-        """Yield each message's form and values; `ended` is true behind the last one of a dump.
-
-        Raises MalformedData, and what the kernel refused as the taxonomy's error.
-        """
+        """Yield the form and values of each message of a buffer; raises MalformedData."""
         forms, length_at, number = self._forms, LENGTH.unpack_from, int.from_bytes
-        self.ended = False
         offset, end = 0, len(data)
         while offset + 4 <= end:
             length = length_at(data, offset)[0]
@@ -76,12 +66,11 @@ class Reader:
                     break
             else:
                 learnt = self._learn(data, offset, length)
-                if self.ended:
-                    return
                 if learnt is None:
                     offset += (length + 3) & ~3
                     continue
                 form = learnt
+            self.seen += 1
             yield form, form.values(data, offset)
             offset += (length + 3) & ~3
         if offset != end:
@@ -93,15 +82,10 @@ class Reader:
             raise MalformedData(SOURCE, f"offset {offset}", f"a message says it has {length} bytes")
         message = data[offset : offset + length]
         _length, kind, flags, _sequence, _port = HEADER.unpack_from(message)
-        self.interrupted |= bool(flags & NLM_F_DUMP_INTR)
-        if kind in {NLMSG_DONE, NLMSG_ERROR}:
-            self.ended = True
-            raise_refusal(message)
-            return None
         if kind >> 8 != NFNL_SUBSYS_CTNETLINK:
             return None
         found = layout(message)
-        mask = blank(length, (SEQUENCE_AND_PORT, *found.values))
+        mask = blank(length, found.values)
         names = sorted(NAMES & found.fields.keys(), key=lambda name: found.fields[name].offset)
         form = Form(
             mask,

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import errno
 import socket
-import struct
 import threading
 from collections.abc import Callable, Iterable, Mapping
 
-from conntrack_common.errors import InvalidRequest, MalformedData
+from conntrack_common.errors import InvalidRequest, MalformedData, NotAvailable
 from conntrack_common.model import EventCounts
 from conntrack_common.sources.netlink import NetlinkSocket, refusal
 from conntrack_common.sources.table import ENTRIES, Census, Query
@@ -28,6 +27,7 @@ GROUPS = {"NEW": 1, "UPDATE": 2, "DESTROY": 3}  # NFNLGRP_CONNTRACK_*
 NLM_F_EXCL, NLM_F_CREATE = 0x200, 0x400
 IPCTNL_MSG_CT_DELETE = 2
 BUFFER = 16 << 20  # bytes; some 30,000 events, as the kernel accounts for them
+LARGEST_BUFFER = (1 << 30) - 1  # the kernel doubles it, in an int (sock_setsockopt)
 TICK = 0.2  # seconds after which a quiet listener looks whether it should stop
 
 
@@ -53,17 +53,19 @@ class Listener:
     """A subscription; use it as a context manager.
 
     `lost` counts how often the kernel had to drop events, `buffer` is the room that it gave them
-    in bytes. Raises NotPermitted, NotAvailable.
+    in bytes. Raises InvalidRequest (a buffer of no such size), NotPermitted, NotAvailable.
     """
 
     def __init__(self, names: Iterable[str] = tuple(GROUPS), buffer: int = BUFFER) -> None:
+        if not 0 < buffer <= LARGEST_BUFFER:
+            raise InvalidRequest(
+                f"a receive buffer of {buffer} bytes: give a number from 1 to {LARGEST_BUFFER}"
+            )
         self.lost = 0
-        self._netlink = NetlinkSocket(timeout=None)
+        self._netlink = NetlinkSocket(TICK)
         sock = self._netlink.socket
         try:
             self._set_buffer(sock, buffer)
-            tick = struct.pack("@ll", 0, int(TICK * 1e6))
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, tick)
             for name in names:
                 sock.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, GROUPS[name])
         except OSError as error:
@@ -114,28 +116,42 @@ def query(
 class EventCounter:
     """Counts events in a thread, from its making until `close`.
 
-    Raises NotPermitted, NotAvailable.
+    Raises NotPermitted, NotAvailable (no thread can be started, among others).
     """
 
     def __init__(self, wanted: Query | None = None, buffer: int = BUFFER) -> None:
         self._listener = Listener(buffer=buffer)
         self._census = Census(wanted or query())
         self._stopped = False
+        self._failure: BaseException | None = None
         self._thread = threading.Thread(target=self._run, name="conntrack-events", daemon=True)
-        self._thread.start()
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            self._listener.__exit__()
+            raise NotAvailable(
+                f"events are counted in a thread, and none can be started ({error}): raise the "
+                "service's TasksMax= or the user's limit of processes (ulimit -u)"
+            ) from error
 
     def _run(self) -> None:
-        receive, count = self._listener.receive, self._census.count
-        while not self._stopped:
-            data = receive()
-            if data:
-                try:
-                    count(data)
-                except MalformedData:
-                    self._listener.lost += 1  # one event that could not be read
+        try:
+            while not self._stopped:
+                self._count(self._listener.receive())
+        except BaseException as error:  # noqa: BLE001 - whoever asks for the counts is told
+            self._failure = error
+
+    def _count(self, data: bytes) -> None:
+        try:
+            self._census.count(data)
+        except MalformedData:
+            self._listener.lost += 1  # one event that could not be read
 
     def counts(self) -> EventCounts:
-        """Return the events so far."""
+        """Return the events so far; raises NotAvailable once something has ended the counting."""
+        if self._failure is not None:
+            reason = str(self._failure) or type(self._failure).__name__
+            raise NotAvailable(f"events are no longer counted ({reason}): restart this process")
         return event_counts(self._census, self._listener.lost)
 
     def close(self) -> None:

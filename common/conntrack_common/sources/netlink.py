@@ -34,6 +34,8 @@ NFNL_SUBSYS_HOOK = 12
 
 NLMSG_ERROR = 2
 NLMSG_DONE = 3
+ENDS = (NLMSG_ERROR, NLMSG_DONE)  # either ends an answer
+MAX_ERRNO = 4095  # linux/err.h
 NLM_F_REQUEST = 0x001
 NLM_F_ACK = 0x004
 NLM_F_DUMP_INTR = 0x010
@@ -44,6 +46,7 @@ HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequen
 GENERIC = struct.Struct("=BBH")  # struct nfgenmsg: family, version, res_id (big-endian)
 ATTRIBUTE = struct.Struct("=HH")  # struct nlattr: length, type
 BODY = HEADER.size + GENERIC.size
+BUFFER = 65536  # bytes; the kernel fills 32 KiB of it at most (netlink_dump in af_netlink.c)
 SOURCE = "ctnetlink"
 
 
@@ -58,19 +61,25 @@ class Message(NamedTuple):
 class NetlinkSocket:
     """A connection to the kernel's netfilter subsystems, in the namespace where it was opened.
 
-    Use it as a context manager. Raises NotAvailable where the kernel has no such socket.
+    Use it as a context manager; `timeout` is how many seconds it waits for an answer. Raises
+    NotAvailable where the kernel has no such socket.
     """
 
-    def __init__(self, timeout: float | None = 10.0) -> None:
+    def __init__(self, timeout: float = 10.0) -> None:
         try:
             self.socket = socket.socket(
                 socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER
             )
-            self.socket.bind((0, 0))
         except OSError as error:
             raise refusal(error) from error
-        self.socket.settimeout(timeout)
+        try:
+            self.socket.bind((0, 0))
+            set_receive_timeout(self.socket, timeout)
+        except OSError as error:
+            self.socket.close()
+            raise refusal(error) from error
         self._sequence = 0
+        self._unread = False
 
     def __enter__(self) -> NetlinkSocket:
         return self
@@ -100,31 +109,50 @@ class NetlinkSocket:
     def _ask(
         self, subsystem: int, command: int, flags: int, attributes: bytes, family: int
     ) -> Iterator[Message]:
+        while self._unread:  # an earlier answer: until its end the kernel is busy with it (EBUSY)
+            self._answer()
         self._sequence += 1
-        self._send(request(subsystem, command, flags, attributes, family, self._sequence))
-        while True:
-            for kind, flag, sequence, body in split_messages(self._receive()):
-                if sequence != self._sequence:
-                    continue  # the rest of an earlier answer that was not read to its end
+        self.send(request(subsystem, command, flags, attributes, family, self._sequence))
+        self._unread = True
+        while self._unread:
+            for kind, flag, body in self._answer():
                 if flag & NLM_F_DUMP_INTR:
                     raise Interrupted(f"{SOURCE}: the list changed while it was read: try again")
-                if kind == NLMSG_DONE or (kind == NLMSG_ERROR and not error_number(body)):
+                if kind in ENDS:
+                    raise_refusal(body)
                     return
-                if kind == NLMSG_ERROR:
-                    raise refusal(OSError(error_number(body), os.strerror(error_number(body))))
                 yield message(body)
 
-    def _send(self, data: bytes) -> None:
+    def _answer(self) -> list[tuple[int, int, bytes]]:
+        """Receive the next part of an answer: type, flags and body of its messages."""
+        messages = list(split_messages(self.receive()))
+        self._unread = not any(kind in ENDS for kind, _flags, _body in messages)
+        return messages
+
+    def send(self, data: bytes) -> None:
+        """Send a request; what the kernel refuses at once is the taxonomy's error."""
         try:
             self.socket.send(data)
         except OSError as error:
             raise refusal(error) from error
 
-    def _receive(self) -> bytes:
+    def receive(self) -> bytes:
+        """Return the kernel's next datagram; raises Interrupted if none comes in time."""
         try:
-            return self.socket.recv(1 << 17)
+            return self.socket.recv(BUFFER)
         except OSError as error:
             raise refusal(error) from error
+
+
+def set_receive_timeout(sock: socket.socket, seconds: float) -> None:
+    """Let the kernel end a recv that waits longer; Python's own limit would poll before each.
+
+    A struct timeval has 8 or 16 bytes, also on 32-bit systems: there, a 64-bit time_t brought an
+    option of its own (SO_RCVTIMEO_NEW, since Linux 5.1). The kernel's answer has the right size.
+    """
+    size = len(sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, 16))
+    timeval = struct.pack("=ii" if size == 8 else "=qq", int(seconds), int(seconds % 1 * 1e6))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, timeval)
 
 
 def request(
@@ -139,16 +167,16 @@ def request(
     )
 
 
-def split_messages(data: bytes) -> Iterator[tuple[int, int, int, bytes]]:
-    """Yield type, flags, sequence and body of each message of a datagram; raises MalformedData."""
+def split_messages(data: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """Yield type, flags and body of each message of a datagram; raises MalformedData."""
     offset = 0
     while offset < len(data):
         if offset + HEADER.size > len(data):
             raise MalformedData(SOURCE, f"offset {offset}", "a message header is cut short")
-        length, kind, flags, sequence, _port = HEADER.unpack_from(data, offset)
+        length, kind, flags, _sequence, _port = HEADER.unpack_from(data, offset)
         if length < HEADER.size or offset + length > len(data):
             raise MalformedData(SOURCE, f"offset {offset}", f"a message says it has {length} bytes")
-        yield kind, flags, sequence, data[offset + HEADER.size : offset + length]
+        yield kind, flags, data[offset + HEADER.size : offset + length]
         offset += (length + 3) & ~3
 
 
@@ -179,11 +207,20 @@ def attribute(kind: int, payload: bytes) -> bytes:
     return ATTRIBUTE.pack(length, kind) + payload + b"\0" * (-length % 4)
 
 
+def raise_refusal(body: bytes) -> None:
+    """Raise what an NLMSG_ERROR's or NLMSG_DONE's body says, unless it says that all went well."""
+    number = error_number(body)
+    if number:
+        raise refusal(OSError(number, os.strerror(number)))
+
+
 def error_number(body: bytes) -> int:
-    """Return the errno (positive; 0 is an acknowledgement) of an NLMSG_ERROR's body."""
+    """Return the errno (positive; 0 is success) in such a body; raises MalformedData."""
     if len(body) < 4:
         raise MalformedData(SOURCE, "NLMSG_ERROR", f"only {len(body)} bytes")
     number: int = struct.unpack_from("=i", body)[0]
+    if not -MAX_ERRNO <= number <= 0:
+        raise MalformedData(SOURCE, "NLMSG_ERROR", f"{number} is no error number")
     return -number
 
 
@@ -196,7 +233,7 @@ def refusal(error: OSError) -> ConntrackError:
             f"this kernel offers no ctnetlink here ({error.strerror}): "
             f"'modprobe nf_conntrack_netlink' adds it; or {NO_CONNTRACK}"
         )
-    if isinstance(error, socket.timeout) or error.errno in {errno.EAGAIN, errno.ETIMEDOUT}:
+    if error.errno in {errno.EAGAIN, errno.ETIMEDOUT}:
         return Interrupted(f"{SOURCE}: the kernel did not answer in time: try again")
     if error.errno in {errno.ENOBUFS, errno.ENOMEM, errno.EINTR, errno.EBUSY}:
         return Interrupted(f"{SOURCE}: {error.strerror}: the answer is incomplete, try again")

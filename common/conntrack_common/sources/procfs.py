@@ -6,6 +6,8 @@ net/netfilter/nf_conntrack_standalone.c (ct_cpu_seq_show).
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from conntrack_common.errors import (
     NO_CONNTRACK,
     ConntrackError,
@@ -109,12 +111,12 @@ class ProcRoot:
         except ConntrackError:
             return ""
 
-    def sysctls(self) -> Sysctls:
-        """Return the table's size and settings.
+    def sysctls(self, fields: Iterable[str] = tuple(SYSCTLS)) -> Sysctls:
+        """Return the table's size and settings, or some of them.
 
         Raises NotAvailable (the kernel has no connection tracking), NotPermitted, MalformedData.
         """
-        found = {field: self._sysctl(names) for field, names in SYSCTLS.items()}
+        found = {field: self._sysctl(SYSCTLS[field]) for field in fields}
         if all(value is None for value in found.values()):
             raise NotAvailable(f"no conntrack settings under {self.path}/sys/net: {NO_CONNTRACK}")
         return Sysctls(**found)

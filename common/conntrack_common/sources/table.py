@@ -9,7 +9,7 @@ a mark and a zone take the same room.
 
 from __future__ import annotations
 
-import os
+import itertools
 import struct
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 
@@ -19,12 +19,7 @@ from conntrack_common.sources.layout import Layout, Place, decode, layout
 from conntrack_common.sources.netlink import (
     HEADER,
     NFNL_SUBSYS_CTNETLINK,
-    NLM_F_DUMP_INTR,
-    NLMSG_DONE,
-    NLMSG_ERROR,
     SOURCE,
-    error_number,
-    refusal,
 )
 
 TYPE_CHECKING = False
@@ -35,9 +30,12 @@ if TYPE_CHECKING:
     Values = tuple[Any, ...]
 
 LENGTH = struct.Struct("=I")
+SEQUENCE_AND_PORT = Place(8, 8, "")  # of nlmsghdr
 # What a cell counts: entries; those with accounting, their packets and bytes; those with a
 # timestamp, the sum of their start times and the earliest one (nanoseconds since 1970).
 ENTRIES, COUNTED, PACKETS, BYTES, STAMPED, STARTS, FIRST = range(7)
+CELL_SIZE = FIRST + 1
+LIMIT = 100_000  # groups, and known keys
 IGNORED = object()  # stands where a label would, for entries that are not asked for
 COUNTERS = ("orig_packets", "reply_packets", "orig_bytes", "reply_bytes")
 
@@ -75,19 +73,21 @@ class Shape(NamedTuple):
 
 
 class Census:
-    """Counts entries, whatever their number, in a memory that grows only with the groups.
+    """Counts entries, whatever their number, in a memory that grows with the groups up to a limit.
 
-    `groups` maps a label, or (label, *values), to its cell.
+    `groups` maps a label, or (label, *values), to its cell; `seen` is how many messages were read,
+    `total` how many entries were meant, those of dropped groups among them.
     """
 
-    def __init__(self, query: Query, limit: int = 100_000) -> None:
+    def __init__(self, query: Query, limit: int = LIMIT) -> None:
         self._query = query
-        self._limit = limit
+        self.limit = limit
         self._shapes: dict[int, list[Shape]] = {}
+        self._keys = 0
+        self._ignored = [0] * CELL_SIZE
         self.groups: dict[Any, Cell] = {}
         self.error = 0
-        self._taken = 0
-        self.interrupted = False
+        self.seen = 0
 
     @property
     def is_split(self) -> bool:
@@ -96,19 +96,14 @@ class Census:
 
     @property
     def total(self) -> int:
-        """All entries that were counted, those of dropped groups among them."""
-        if self.is_split:
-            return self._taken
-        return sum(cell[ENTRIES] for cell in self.groups.values())
+        """All entries that were counted."""
+        return self.seen - self._ignored[ENTRIES]
 
-    def count(self, data: bytes) -> bool:
-        """Count the messages of one buffer; return True if the dump's end was among them.
-
-        Raises MalformedData, and what the kernel refused as the taxonomy's error.
-        """
+    def count(self, data: bytes) -> None:
+        """Count the messages of one buffer; raises MalformedData."""
         shapes, length_at, number = self._shapes, LENGTH.unpack_from, int.from_bytes
         take = self._take if self._query.taken else None
-        offset, end = 0, len(data)
+        offset, end, seen = 0, len(data), 0
         while offset + 4 <= end:
             length = length_at(data, offset)[0]
             for shape in shapes.get(length, ()):
@@ -117,27 +112,31 @@ class Census:
                 if found is not None:
                     break
             else:
-                if not self._learn(data, offset, length):
-                    return True
+                self._learn(data, offset, length)
                 continue
             if take is None:
                 found[0] += 1
             else:
                 take(found, values(data, offset))
             offset += (length + 3) & ~3
+            seen += 1
+        self.seen += seen
         if offset != end:
             raise MalformedData(SOURCE, f"offset {offset}", "a message is cut short")
-        return False
+
+    def take_groups(self) -> dict[Any, Cell]:
+        """Return the groups and start them anew; `seen`, `total` and `error` go on."""
+        groups, self.groups = self.groups, {}
+        self._forget()
+        return groups
 
     def _take(self, label: Hashable, values: Values) -> None:
         """Count one entry under its label and its own values."""
-        if label is IGNORED:
-            return
         query = self._query
         tested, counters = len(query.values), len(query.values) + len(query.tested)
-        if query.test is not None and not query.test(values[tested:counters]):
+        if label is IGNORED or (query.test and not query.test(values[tested:counters])):
+            self._ignored[ENTRIES] += 1
             return
-        self._taken += 1
         cell = self._cell((label, *values[:tested]))
         cell[ENTRIES] += 1
         if query.counters and values[counters] is not None:
@@ -152,9 +151,9 @@ class Census:
     def _cell(self, group: Hashable) -> Cell:
         cell = self.groups.get(group)
         if cell is None:
-            if len(self.groups) >= self._limit:
+            if len(self.groups) >= self.limit:
                 self._thin()
-            cell = self.groups[group] = [0] * 7
+            cell = self.groups[group] = [0] * CELL_SIZE
         return cell
 
     def _thin(self) -> None:
@@ -170,25 +169,27 @@ class Census:
             cell[ENTRIES] -= median
             if cell[ENTRIES] <= 0:
                 del self.groups[group]
+        self._forget()
 
-    def _learn(self, data: bytes, offset: int, length: int) -> bool:
-        """Make the message at this offset known; return False if it ends the dump."""
+    def _forget(self) -> None:
+        """Forget all keys, whose cells may be dropped by now: each is learnt once more."""
+        for shape in itertools.chain.from_iterable(self._shapes.values()):
+            shape.found.clear()
+        self._keys = 0
+
+    def _learn(self, data: bytes, offset: int, length: int) -> None:
+        """Make the message at this offset known."""
         if length < HEADER.size or offset + length > len(data):
             raise MalformedData(SOURCE, f"offset {offset}", f"a message says it has {length} bytes")
         message = data[offset : offset + length]
         _length, kind, flags, _sequence, _port = HEADER.unpack_from(message)
-        self.interrupted |= bool(flags & NLM_F_DUMP_INTR)
-        if kind in {NLMSG_DONE, NLMSG_ERROR}:
-            raise_refusal(message)
-            return False
         if kind >> 8 != NFNL_SUBSYS_CTNETLINK:
             self._know(message, Layout({}, (Place(8, length - 8, ""),)), None)
-            return True
+            return
         found = layout(message)
         fields = decode(message, found.fields, self._query.key)
         fields["type"], fields["flags"] = kind & 0xFF, flags
         self._know(message, found, self._query.label(fields))
-        return True
 
     def _know(self, message: bytes, found: Layout, label: Hashable) -> None:
         key_places = {found.fields[name] for name in self._query.key if name in found.fields}
@@ -198,17 +199,24 @@ class Census:
         if shape is None:
             shape = Shape(mask, reader(found.fields, self._query.taken), {})
             shapes.append(shape)
+        if self._keys >= self.limit:
+            self._forget()
+        self._keys += 1
         key = int.from_bytes(message, "little") & mask
         if self._query.taken:
             shape.found[key] = IGNORED if label is None else label
         else:
-            shape.found[key] = [0] if label is None else self._cell(label)
+            shape.found[key] = self._ignored if label is None else self._cell(label)
 
 
 def blank(length: int, values: Iterable[Place]) -> int:
-    """Return a mask for messages of this length that leaves out values and their padding."""
+    """Return a mask for messages of this length that leaves out values and their padding.
+
+    It leaves out nlmsghdr's sequence and port, too, which tell requests and sockets apart: in an
+    event they are those of whoever changed the table.
+    """
     mask = bytearray(b"\xff" * length)
-    for place in values:
+    for place in (SEQUENCE_AND_PORT, *values):
         end = place.offset + place.size
         end += -end % 4
         mask[place.offset : end] = bytes(min(end, length) - place.offset)
@@ -235,11 +243,3 @@ def reader(fields: Mapping[str, Place], names: Sequence[str]) -> Callable[[bytes
         return tuple(None if at is None else values[at] for at in order)
 
     return read
-
-
-def raise_refusal(message: bytes) -> None:
-    """Raise what an NLMSG_ERROR or NLMSG_DONE says, unless it says that all went well."""
-    body = message[HEADER.size :]
-    number = error_number(body) if len(body) >= 4 else 0
-    if number:
-        raise refusal(OSError(number, os.strerror(number)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from conntrack_common.analysis.change import is_approximate
 from conntrack_common.breakdown import DIMENSIONS, check_dimensions, count_table
 from conntrack_common.errors import ConntrackError, InvalidRequest
 from conntrack_common.model import Breakdown, Group, Sysctls
@@ -11,7 +12,7 @@ from conntrack_common.sources import namespaces
 from conntrack_common.sources.procfs import ProcRoot
 from conntrack_plugins import command
 from conntrack_plugins.cli.document import SCHEMA
-from conntrack_plugins.cli.screen import Progress, as_json, columns, render
+from conntrack_plugins.cli.screen import Progress, as_json, caution, columns, render
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,7 +83,8 @@ def _document(found: Breakdown, netns: str | None) -> dict[str, object]:
         "schema": SCHEMA,
         "netns": netns,
         "total": found.total,
-        "approximate": found.approximate,
+        "approximate": is_approximate(found.change),
+        "changed": None if found.change is None else found.change.entries,
         "error": found.error,
         "groups": [_described(group) for group in found.groups],
     }
@@ -107,8 +109,7 @@ def _screen(found: Breakdown, by: Sequence[str], netns: str | None) -> Iterator[
     else:
         yield render(columns([*by, *_headings(found)], _rows(found)))
         yield f"{found.total:,} entries in all\n"
-    if found.approximate:
-        yield "approximate: the table changed while it was read\n"
+    yield caution(found.change)
     if found.error:
         yield f"approximate: each group may have up to {found.error:,} entries more\n"
 

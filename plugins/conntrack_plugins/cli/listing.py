@@ -17,7 +17,7 @@ from conntrack_common.sources import namespaces
 from conntrack_common.terms import SEEN_REPLY, protocol_name, status_names
 from conntrack_plugins import command
 from conntrack_plugins.cli.conntrack_line import LineFormat
-from conntrack_plugins.cli.screen import Progress, as_json, is_terminal
+from conntrack_plugins.cli.screen import Progress, as_json, caution, is_terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -72,8 +72,7 @@ def list_entries(args: argparse.Namespace) -> Iterator[str]:
         else:
             lines = _shaped(args, _chosen(dump, sort, limit), netns)
         yield from _batches(lines)
-        if dump.interrupted:
-            print("approximate: the table changed while it was read", file=sys.stderr)
+        print(caution(dump.change), end="", file=sys.stderr)
 
     yield from namespaces.each(args.netns, list_here)
 

@@ -7,6 +7,8 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 
+from conntrack_common.analysis.change import is_approximate
+from conntrack_common.model import Change
 from conntrack_common.printable import printable
 
 FIRST, FURTHER, GAP = (
@@ -77,6 +79,14 @@ def _fold(widths: Sequence[int], width: int | None) -> list[list[int]]:
         lines[-1].append(column)
         used += needed + len(GAP)
     return lines
+
+
+def caution(change: Change | None) -> str:
+    """Return a line that says that a reading of the table is approximate, or nothing."""
+    if change is None or not is_approximate(change):
+        return ""
+    what = "its hash table was resized" if change.resized else f"by {change.entries:,} entries"
+    return f"approximate: the table changed while it was read ({what})\n"
 
 
 def as_json(document: object) -> str:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 
+from conntrack_common.analysis.change import is_approximate
 from conntrack_common.breakdown import count_margins, count_table
 from conntrack_common.errors import ConntrackError, InvalidRequest
 from conntrack_common.filters import Filter
@@ -19,7 +20,7 @@ from conntrack_common.sources import namespaces
 from conntrack_common.sources.events import EventCounter
 from conntrack_common.sources.procfs import ProcRoot
 from conntrack_plugins import command
-from conntrack_plugins.cli.screen import columns, render
+from conntrack_plugins.cli.screen import caution, columns, render
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -152,6 +153,8 @@ def screen(sight: Sight, sort: str, height: int) -> Renderables:
         lines.append("  ".join(f"{value} {entries:,}" for value, entries in counts if entries))
     if sight.talkers.error:
         lines.append(f"talkers may have up to {sight.talkers.error:,} entries more")
+    if is_approximate(sight.talkers.change):
+        lines.append(caution(sight.talkers.change).rstrip())
     shown = [Text(text, no_wrap=True, overflow="ellipsis") for text in lines]
     return Renderables(*shown, Text(), _talkers(sight, sort, max(1, height - HEAD)))
 
