@@ -161,8 +161,7 @@ class _Margins(Census):
             self._add_up()
 
     def _add_up(self) -> None:
-        for group, cell in self.take_groups().items():
-            label, *values = group if self.is_split else (group,)
+        for label, values, cell in self.take_groups():
             for name, choice in zip(MARGINS, _choices(tuple(MARGINS), label, values)):
                 for value in choice:
                     self._by[name][str(value)] = self._by[name].get(str(value), 0) + cell[ENTRIES]
@@ -244,10 +243,7 @@ def _merged(census: Census, by: Sequence[str]) -> dict[tuple[str | None, ...], l
     The census is emptied, so that a large one does not take its room twice.
     """
     merged: dict[tuple[str | None, ...], list[int]] = {}
-    groups = census.take_groups()
-    while groups:
-        group, cell = groups.popitem()
-        label, *values = group if census.is_split else (group,)
+    for label, values, cell in census.take_groups():
         for key in itertools.product(*_choices(by, label, values)):
             known = merged.setdefault(key, [0] * len(cell))
             first = min((each[FIRST] for each in (known, cell) if each[STAMPED]), default=0)

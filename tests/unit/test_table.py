@@ -29,7 +29,15 @@ TOTAL = Query((), lambda _found: "all")
 def counts(query: Query, data: bytes = DUMP, limit: int = 100_000) -> dict[Any, int]:
     census = Census(query, limit)
     census.count(data)
-    return {group: cell[COUNT] for group, cell in census.groups.items()}
+    return counted(census)
+
+
+def counted(census: Census) -> dict[Any, int]:
+    """The counts by label, or by label and values where there are any."""
+    return {
+        (label, *values) if values or census._is_split else label: cell[COUNT]
+        for label, values, cell in census.take_groups()
+    }
 
 
 def test_states_are_those_of_the_listing() -> None:
@@ -67,7 +75,7 @@ def test_sources_are_those_of_the_listing() -> None:
 def test_packets_and_bytes_are_those_of_the_listing() -> None:
     census = Census(Query((), lambda _found: (), counters=True))
     census.count(DUMP)
-    (cell,) = census.groups.values()
+    ((_label, _values, cell),) = census.take_groups()
     sums = [
         sum(int(number) for number in re.findall(rf"{name}=(\d+)", "\n".join(LISTING)))
         for name in ("packets", "bytes")
@@ -90,21 +98,31 @@ def test_a_test_decides_on_each_entry() -> None:
     assert {("x",): theirs} == counts(query)
 
 
-@given(st.integers(2, 40), st.randoms(use_true_random=False))
-def test_groups_beyond_the_limit_keep_the_error_bound(limit: int, rng: random.Random) -> None:
+BY_SOURCE = Query((), lambda _found: (), values=("orig_src", "orig_sport", "orig_protocol"))
+IN_CELLS = BY_SOURCE._replace(tested=("mark",), test=lambda _values: True)
+
+
+@pytest.mark.parametrize("query", [BY_SOURCE, IN_CELLS])
+@given(limit=st.integers(2, 40), rng=st.randoms(use_true_random=False))
+def test_groups_beyond_the_limit_keep_the_error_bound(
+    query: Query, limit: int, rng: random.Random
+) -> None:
     picked = rng.choices(ENTRIES, weights=range(1, len(ENTRIES) + 1), k=800)
-    query = Query((), lambda _found: (), values=("orig_src", "orig_sport", "orig_protocol"))
-    data = b"".join(picked) + DONE
-    exact = counts(query, data)
+    exact = counts(query, b"".join(picked))
     census = Census(query, limit)
-    census.count(data)
+    for at in range(0, 800, 100):
+        census.count(b"".join(picked[at : at + 100]))
+        assert len(census.groups) <= limit
     assert census.total == 800
-    assert len(census.groups) <= limit
     assert census.error <= 2 * 800 / limit
-    for group, cell in census.groups.items():
-        assert cell[COUNT] <= exact[group] <= cell[COUNT] + census.error
-    missed = [entries for group, entries in exact.items() if group not in census.groups]
-    assert max(missed, default=0) <= census.error
+    ours = counted(census)
+    for group, entries in exact.items():
+        assert ours.get(group, 0) <= entries <= ours.get(group, 0) + census.error
+
+
+def test_numbers_and_cells_count_the_same() -> None:
+    assert counts(BY_SOURCE) == counts(IN_CELLS)
+    assert sum(counts(BY_SOURCE).values()) == len(LISTING)
 
 
 BY_ZONE_AND_STATUS = Query(
@@ -130,10 +148,9 @@ def test_labels_beyond_the_limit_keep_total_and_error_bound(
         assert keys(census) <= limit
     assert census.total == census.seen == len(pairs)
     exact = Counter(pairs)
-    counted = {(group[0] if split else group): cell for group, cell in census.groups.items()}
+    ours = Counter({label: cell[COUNT] for label, _values, cell in census.take_groups()})
     for group, entries in exact.items():
-        ours = counted[group][COUNT] if group in counted else 0
-        assert ours <= entries <= ours + census.error
+        assert ours[group] <= entries <= ours[group] + census.error
     assert census.error <= 2 * len(pairs) / limit
 
 
@@ -158,8 +175,8 @@ def test_groups_may_be_taken_at_any_time(pairs: list[tuple[int, int]], every: in
     for number, pair in enumerate(pairs):
         census.count(with_zone_and_status(*pair))
         if number % every == 0:
-            sums.update({group: cell[COUNT] for group, cell in census.take_groups().items()})
-    sums.update({group: cell[COUNT] for group, cell in census.take_groups().items()})
+            sums.update(counted(census))
+    sums.update(counted(census))
     assert sums == Counter(pairs)
     assert (census.total, census.groups) == (len(pairs), {})
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import struct
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 
 from conntrack_common.errors import MalformedData
 from conntrack_common.record import NamedTuple
@@ -75,8 +75,9 @@ class Shape(NamedTuple):
 class Census:
     """Counts entries, whatever their number, in a memory that grows with the groups up to a limit.
 
-    `groups` maps a label, or (label, *values), to its cell; `seen` is how many messages were read,
-    `total` how many entries were meant, those of dropped groups among them.
+    `groups` maps a label, or a label and values, to a cell, or to a number if only entries are
+    counted by values; `seen` is how many messages were read, `total` how many entries were meant,
+    those of dropped groups among them.
     """
 
     def __init__(self, query: Query, limit: int = LIMIT) -> None:
@@ -85,14 +86,11 @@ class Census:
         self._shapes: dict[int, list[Shape]] = {}
         self._keys = 0
         self._ignored = [0] * CELL_SIZE
-        self.groups: dict[Any, Cell] = {}
+        self._is_split = bool(query.taken)
+        self._is_plain = self._is_split and query.taken == query.values
+        self.groups: dict[Any, Any] = {}
         self.error = 0
         self.seen = 0
-
-    @property
-    def is_split(self) -> bool:
-        """True if the groups are (label, *values), and not labels alone."""
-        return bool(self._query.taken)
 
     @property
     def total(self) -> int:
@@ -102,7 +100,7 @@ class Census:
     def count(self, data: bytes) -> None:
         """Count the messages of one buffer; raises MalformedData."""
         shapes, length_at, number = self._shapes, LENGTH.unpack_from, int.from_bytes
-        take = self._take if self._query.taken else None
+        is_split, is_plain, groups, take = self._is_split, self._is_plain, self.groups, self._take
         offset, end, seen = 0, len(data), 0
         while offset + 4 <= end:
             length = length_at(data, offset)[0]
@@ -114,21 +112,32 @@ class Census:
             else:
                 self._learn(data, offset, length)
                 continue
-            if take is None:
+            if not is_split:
                 found[0] += 1
+            elif is_plain and found is not IGNORED:  # half of the time of a cell
+                group = (found, values(data, offset))
+                groups[group] = groups.get(group, 0) + 1
             else:
                 take(found, values(data, offset))
             offset += (length + 3) & ~3
             seen += 1
         self.seen += seen
+        while is_plain and len(self.groups) > self.limit:
+            self._thin()
         if offset != end:
             raise MalformedData(SOURCE, f"offset {offset}", "a message is cut short")
 
-    def take_groups(self) -> dict[Any, Cell]:
-        """Return the groups and start them anew; `seen`, `total` and `error` go on."""
+    def take_groups(self) -> Iterator[tuple[Any, Values, Cell]]:
+        """Yield label, values and cell of each group, which is forgotten then.
+
+        `seen`, `total` and `error` go on.
+        """
         groups, self.groups = self.groups, {}
         self._forget()
-        return groups
+        while groups:
+            group, cell = groups.popitem()
+            label, values = group if self._is_split else (group, ())
+            yield label, values, [cell, *[0] * FIRST] if self._is_plain else cell
 
     def _take(self, label: Hashable, values: Values) -> None:
         """Count one entry under its label and its own values."""
@@ -137,7 +146,7 @@ class Census:
         if label is IGNORED or (query.test and not query.test(values[tested:counters])):
             self._ignored[ENTRIES] += 1
             return
-        cell = self._cell((label, *values[:tested]))
+        cell = self._cell((label, values[:tested]))
         cell[ENTRIES] += 1
         if query.counters and values[counters] is not None:
             cell[COUNTED] += 1
@@ -149,7 +158,7 @@ class Census:
             cell[STARTS] += values[-1]
 
     def _cell(self, group: Hashable) -> Cell:
-        cell = self.groups.get(group)
+        cell: Cell | None = self.groups.get(group)
         if cell is None:
             if len(self.groups) >= self.limit:
                 self._thin()
@@ -162,13 +171,17 @@ class Census:
         A group may then have up to `error` entries more than are counted for it; over a whole
         table of N entries that is at most 2 N / limit.
         """
-        counts = sorted(cell[ENTRIES] for cell in self.groups.values())
-        median = counts[len(counts) // 2]
+        groups, self.groups = self.groups, {}
+        if self._is_plain:
+            median = sorted(groups.values())[len(groups) // 2]
+            self.groups = {group: n - median for group, n in groups.items() if n > median}
+        else:
+            median = sorted(cell[ENTRIES] for cell in groups.values())[len(groups) // 2]
+            for group, cell in groups.items():
+                cell[ENTRIES] -= median
+                if cell[ENTRIES] > 0:
+                    self.groups[group] = cell
         self.error += median
-        for group, cell in list(self.groups.items()):
-            cell[ENTRIES] -= median
-            if cell[ENTRIES] <= 0:
-                del self.groups[group]
         self._forget()
 
     def _forget(self) -> None:
@@ -203,7 +216,7 @@ class Census:
             self._forget()
         self._keys += 1
         key = int.from_bytes(message, "little") & mask
-        if self._query.taken:
+        if self._is_split:
             shape.found[key] = IGNORED if label is None else label
         else:
             shape.found[key] = self._ignored if label is None else self._cell(label)
