@@ -37,8 +37,8 @@ table inet track {
 class Namespace:
     """A network namespace with its loopback up; `with` makes it and removes it."""
 
-    def __init__(self, *, tracking: bool = True) -> None:
-        self.name = f"{PREFIX}{next(NUMBERS)}"
+    def __init__(self, *, tracking: bool = True, name: str = "") -> None:
+        self.name = name or f"{PREFIX}{next(NUMBERS)}"
         self._tracking = tracking
 
     def __enter__(self) -> Namespace:
@@ -57,10 +57,13 @@ class Namespace:
 
     def remove(self) -> None:
         """End what still runs inside, and delete the namespace."""
-        for pid in processes.must(["ip", "netns", "pids", self.name]).split():
+        for pid in self._pids() & self._pids():  # an agent of this host may just have looked in
             with contextlib.suppress(ProcessLookupError):
-                os.kill(int(pid), signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)
         processes.must(["ip", "netns", "del", self.name])
+
+    def _pids(self) -> set[int]:
+        return set(map(int, processes.must(["ip", "netns", "pids", self.name]).split()))
 
     def argv(
         self,

@@ -204,13 +204,15 @@ def proc_root(path: str) -> ProcRoot:
     return ProcRoot(path)
 
 
-def run(prog: str, work: Callable[[], Iterable[str]]) -> int:
+def run(prog: str, work: Callable[[], Iterable[str]], encoding: str | None = None) -> int:
     """Do a command's work, print what it says, and return the exit status.
 
-    A failure that the taxonomy knows becomes one sentence on standard error.
+    A failure that the taxonomy knows becomes one sentence on standard error. Without an encoding,
+    which agents' formats have, output is in the locale's.
     """
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="replace")  # a terminal that lacks a character shows '?'
+        # A terminal that lacks a character shows '?'.
+        sys.stdout.reconfigure(encoding=encoding, errors="replace")
     try:
         for text in work():
             sys.stdout.write(text)
@@ -245,6 +247,8 @@ def missing_library(error: ModuleNotFoundError) -> str:
 
 def check(name: str, parse: Callable[[], Options], judge: Callable[[Options], None]) -> int:
     """Do a Nagios check's work; whatever keeps it from a verdict is UNKNOWN."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # two labels may not become one
     try:
         options = parse()
     except SystemExit:

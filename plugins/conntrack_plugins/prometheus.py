@@ -118,5 +118,5 @@ def report(options: Options) -> Iterator[str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run conntrack-prometheus."""
     return command.run(
-        "conntrack-prometheus", lambda: report(command.options(Options, parser, argv))
+        "conntrack-prometheus", lambda: report(command.options(Options, parser, argv)), "utf-8"
     )

@@ -149,7 +149,7 @@ def _counter() -> EventCounter | None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run conntrack-telegraf."""
-    return command.run("conntrack-telegraf", lambda: _work(argv))
+    return command.run("conntrack-telegraf", lambda: _work(argv), "utf-8")
 
 
 def _work(argv: Sequence[str] | None) -> Iterator[str]:

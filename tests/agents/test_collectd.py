@@ -15,8 +15,12 @@ import oracle
 import processes
 import rendered
 import traffic
+from conntrack_common.model import Sample
+from conntrack_common.sources.namespace_names import label
+from conntrack_plugins.collectd import identifier
 from installation import Installation
 from namespaces import NOBODY, Namespace
+from private import private
 from processes import Daemon
 
 pytestmark = [pytest.mark.kernel, pytest.mark.agent("collectd")]
@@ -283,3 +287,49 @@ def test_rendered_configuration_from_a_hostile_path(
         collectd.stop()
     assert all("type = conntrack, type_instance = entries" in line for line in told), told
     assert "Traceback" not in "".join(collectd.log)
+
+
+# Not UTF-8, not ASCII, what an identifier may not hold, and what is longer than one may be.
+NAMES = (
+    b"x\xff",
+    b"x\xfe",
+    b"x\ny",
+    "xünï".encode(),
+    b"host",
+    *(b"n" * 120 + b"%d" % n for n in (1, 2)),
+)
+
+
+@pytest.mark.parametrize("locale", ["C.UTF-8", "C"])
+def test_every_namespace_has_series_of_its_own(
+    folder: Path, installation: Installation, locale: str
+) -> None:
+    modules = MODULE.format('    Netns "all"\n    Instance "an-instance"\n')
+    text = FRAME.format(folder, 5) + PYTHON.format(installation.modules, modules)
+    (folder / "conf").write_text(text, "utf-8")
+    added = "".join(
+        "ip netns add $'" + "".join(f"\\x{byte:02x}" for byte in name) + "'\n" for name in NAMES
+    )
+    last = f"{folder}/csv/gate/conntrack-an-instance-*2*-table/conntrack-entries-*"
+    done = private(
+        f"{added}collectd -f -C {folder}/conf >{folder}/out 2>&1 & daemon=$!\n"
+        f"for n in $(seq 100); do compgen -G '{last}' >/dev/null && break; sleep 0.2; done\n"
+        "sleep 0.5; kill $daemon; wait $daemon",
+        env={"LC_ALL": locale},
+    )
+    assert done.returncode == 0, done
+    log = (folder / "log").read_text("utf-8")
+    assert "Traceback" not in log
+    assert "conntrack_plugins" not in log
+    labels = [label(b"/run/netns/host" if name == b"host" else name) for name in NAMES]
+    wanted = set()
+    for netns in labels:
+        rows = [("table.entries", {}), *(("cpu.drop", {"cpu": cpu}) for cpu in ("0", "1"))]
+        for metric, more in rows[: 1 + (os.cpu_count() or 1)]:
+            sample = Sample(metric, (("netns", netns), *more.items()), 1)
+            place = identifier(sample, "an-instance")
+            wanted.add(f"conntrack-{place.plugin_instance}/{place.type}-{place.type_instance}")
+    files = [path for path in (folder / "csv/gate").rglob("*-20*") if path.is_file()]
+    found = {f"{path.parent.name}/{path.name[:-11]}".rstrip("-") for path in files}
+    assert {name.rstrip("-") for name in wanted} <= found
+    assert len(wanted) == len(NAMES) * (1 + min(2, os.cpu_count() or 1))

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+from pathlib import Path
 
 import pytest
 
 import fill
+import formats
 import processes
 from installation import command, python_path
 from namespaces import Filled, Namespace
+from pair import pair
+from private import line, private
 
 pytestmark = pytest.mark.kernel
 
@@ -85,3 +89,50 @@ def test_a_stale_name_is_one_sentence_and_no_part_of_all() -> None:
         assert "ct-stale-name" not in counts("--netns", "all")
     finally:
         os.unlink(stale)
+
+
+@pytest.mark.agent("conntrackd")
+@pytest.mark.parametrize("netns", ["all", "NAME"])
+def test_conntrackd_is_the_hosts_and_asked_once(folder: Path, netns: str) -> None:
+    """Its socket is the same in each namespace, and so would its numbers be."""
+    with pair(folder) as (first, second):
+        names = [first.namespace.name, second.namespace.name]
+        asked = f"--netns {netns.replace('NAME', names[0])} --proc-root /proc"
+        sync = "--metrics 'sync.*,table.entries,source.up'"
+        # A configuration where the commands look for one, in this mount namespace alone.
+        done = private(
+            f"mount -t tmpfs t /etc/conntrackd; cp {first.config} /etc/conntrackd/conntrackd.conf\n"
+            f"{line('conntrack-telegraf')} {asked} {sync} >{folder}/telegraf\n"
+            f"{line('conntrack-prometheus')} {asked} {sync} >{folder}/prometheus\n"
+            f"{line('check_conntrack')} {asked} --state-file {folder}/state --check "
+            f"sync.cache.active,, --check sync.messages.lost/s,, --check cpu.drop/s,,"
+            f" >{folder}/nagios\n",
+            keep=names,
+        )
+    assert (done.returncode, done.stderr) == (0, b""), done
+    places = {names[0]} if netns == "NAME" else {"host", *names}
+
+    lines = formats.line_protocol((folder / "telegraf").read_text("utf-8"))
+    caches = [dict(tags) for (name, tags) in lines if name == "conntrackd_cache"]
+    assert sorted(tags["cache"] for tags in caches) == ["external", "internal"]
+    assert not [tags for (name, tags) in lines if "conntrackd" in name and "netns" in dict(tags)]
+    assert {dict(tags)["netns"] for (name, tags) in lines if name == "conntrack"} == places
+
+    text = formats.exposition((folder / "prometheus").read_text("utf-8"))
+    active = [
+        dict(labels) for (name, labels) in text if name == "conntrack_sync_cache_active_entries"
+    ]
+    assert sorted(active, key=str) == [{"cache": "external"}, {"cache": "internal"}]
+    assert text["conntrack_source_up", (("source", "sync"),)] == 1
+    entries = [dict(labels) for (name, labels) in text if name == "conntrack_table_entries"]
+    assert {labels["netns"] for labels in entries} == places
+
+    said, data = formats.plugin((folder / "nagios").read_text("utf-8"))
+    assert {name for name in data if name.startswith("sync")} == {
+        "sync.cache.active.external",
+        "sync.cache.active.internal",
+    }
+    assert said.count("sync.messages.lost/s") == 1
+    assert said.count("cpu.drop") == len(places)
+    assert "absent" not in said
+    assert "does not tell" not in said
