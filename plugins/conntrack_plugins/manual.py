@@ -50,7 +50,9 @@ READS = (
 ROOT = (
     "What needs the whole table (the counts by protocol, state, family, zone and status, and every "
     "filter) is read from the kernel by ctnetlink: that needs CAP_NET_ADMIN. Another network "
-    "namespace (--netns) needs root. Nothing is ever changed in the table."
+    "namespace (--netns) needs root. It is given by a name in /run/netns or that all shows, by a "
+    "path, or by a process's number; all is each once, and calls those of containers and services "
+    "by their control group. Nothing is ever changed in the table."
 )
 DAEMON = (
     "conntrackd is asked for its statistics on its UNIX socket, which only root may open; "
@@ -61,6 +63,7 @@ PROC_FILES = (
     ("/proc/sys/net/netfilter/", "the table's size, limit and settings"),
     ("/proc/net/stat/nf_conntrack", "the counters of each CPU"),
     ("/run/netns/", "network namespaces by name, see ip-netns(8)"),
+    ("/run/docker/netns/", "those of Docker; others are found wherever they are mounted"),
 )
 DAEMON_FILES = (
     ("/etc/conntrackd/conntrackd.conf", "where conntrackd's socket stands"),

@@ -196,6 +196,11 @@ def test_namespaces_are_quoted(room: Path) -> None:
     assert ask(room, "check_conntrack", "--netns", "'a ") == []
 
 
+def test_a_namespace_may_be_a_file(room: Path) -> None:
+    assert ask(room, "check_conntrack", "--netns", f"{room}/here/sav") == [f"{room}/here/saved.txt"]
+    assert ask(room, "check_conntrack", "--netns", f"{room}/nosuch/") == []
+
+
 def test_the_usual_place_of_namespaces() -> None:
     assert " /run/netns/*" in script()
 

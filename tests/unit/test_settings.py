@@ -134,6 +134,15 @@ def test_root_is_needed_where_the_table_or_another_namespace_is_read() -> None:
     assert not telegraf({**defaults(), "metrics": "table.usage,cpu.*"}).sudo
     assert telegraf({**defaults(), "metrics": "tcp.state"}).sudo
     assert telegraf({**defaults(), "netns": "blue"}).sudo
+    assert telegraf({**defaults(), "netns": "/run/docker/netns/0123456789ab"}).sudo
+
+
+def test_a_namespace_is_a_name_or_an_absolute_path() -> None:
+    for text in ("blue", "all", "pid:7", "/run/docker/netns/0123456789ab"):
+        assert BY_KEY["netns"].parse(text) == text
+    for text in ("../x", "a/b", "a\nb"):
+        with pytest.raises(InvalidRequest):
+            BY_KEY["netns"].parse(text)
 
 
 def test_every_setting_says_what_it_means() -> None:
