@@ -83,7 +83,7 @@ def subcommand(
 ) -> argparse.ArgumentParser:
     """Add a subcommand whose output `work` makes, and return its parser.
 
-    One that reads connection tracking has the options that say where.
+    One that reads connection tracking has the options that say where; another refuses them.
     """
     import argparse
 
@@ -95,7 +95,7 @@ def subcommand(
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    made.set_defaults(work=work)
+    made.set_defaults(work=work, reads=reads)
     add_json(made)
     if reads:
         add_netns(made)

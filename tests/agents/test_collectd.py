@@ -305,6 +305,7 @@ def test_every_namespace_has_series_of_its_own(
     folder: Path, installation: Installation, locale: str
 ) -> None:
     modules = MODULE.format('    Netns "all"\n    Instance "an-instance"\n')
+    modules += MODULE.format('    Netns "xünï"\n    Instance "named"\n')
     text = FRAME.format(folder, 5) + PYTHON.format(installation.modules, modules)
     (folder / "conf").write_text(text, "utf-8")
     added = "".join(
@@ -333,3 +334,4 @@ def test_every_namespace_has_series_of_its_own(
     found = {f"{path.parent.name}/{path.name[:-11]}".rstrip("-") for path in files}
     assert {name.rstrip("-") for name in wanted} <= found
     assert len(wanted) == len(NAMES) * (1 + min(2, os.cpu_count() or 1))
+    assert "conntrack-named-xünï-table/conntrack-entries" in found

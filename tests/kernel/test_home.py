@@ -288,6 +288,7 @@ def test_one_that_ends_while_it_is_read_is_read_to_the_end() -> None:
     [
         *(["conntrack-stat", name] for name in ("count", "list", "expect", "events", "top")),
         *(["conntrack-stat", name] for name in ("status", "counters", "doctor")),
+        *(["conntrack-stat", name] for name in ("metrics", "sync", "demo", "render")),
         ["conntrack-telegraf"],
         ["conntrack-prometheus"],
         ["check_conntrack"],
@@ -304,4 +305,12 @@ def test_a_namespace_that_is_none_is_one_sentence(words: list[str], netns: str) 
     said = done.stdout if is_check else done.stderr
     assert said.count("\n") == 1, done
     assert said.strip().isprintable(), done
-    assert "network namespace" in said
+    assert "network namespace" in said or "--netns" in said
+
+
+@pytest.mark.parametrize("name", ["metrics", "sync", "demo", "render"])
+def test_what_is_of_no_namespace_takes_none(name: str) -> None:
+    argv = [*installed("conntrack-stat"), "--netns", "all", name]
+    done = processes.run(argv, env=python_path())
+    assert (done.returncode, done.stdout) == (2, ""), done
+    assert "no network namespace" in done.stderr

@@ -31,7 +31,11 @@ NFT_CT_STATE, NFT_REG32_00 = 0, 8
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the subcommand."""
     made = command.subcommand(
-        commands, "demo", demo, "all of it on a table of its own, with real connections (root)"
+        commands,
+        "demo",
+        demo,
+        "all of it on a table of its own, with real connections (root)",
+        reads=False,
     )
     made.add_argument(
         "--if-inactive",

@@ -25,7 +25,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the subcommands."""
     command.subcommand(commands, "status", status, "how full the table is, and the counters")
     command.subcommand(commands, "counters", counters, "every counter, each CPU by itself")
-    command.subcommand(commands, "metrics", metrics, "what can be measured, and its names")
+    command.subcommand(
+        commands, "metrics", metrics, "what can be measured, and its names", reads=False
+    )
 
 
 def status(args: argparse.Namespace) -> Iterator[str]:

@@ -31,7 +31,7 @@ TIMEOUT = 5.0
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the subcommand."""
     made = command.subcommand(
-        commands, "sync", sync, "conntrackd: caches, links, queues, health", EXAMPLES
+        commands, "sync", sync, "conntrackd: caches, links, queues, health", EXAMPLES, reads=False
     )
     daemon.add_ways(made)
     made.set_defaults(socket="", config="", command="", file="")
