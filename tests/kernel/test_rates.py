@@ -72,20 +72,6 @@ def test_rate_is_judged(namespace: Namespace, folder: Path, ranges: str, status:
     assert check(namespace, folder / "state", ranges)[2] == status
 
 
-def test_a_namespace_made_anew_is_another_one(folder: Path) -> None:
-    """The kernel gives a removed namespace's inode to the next."""
-    inodes = []
-    for _ in range(2):
-        with Namespace() as made:
-            inodes.append(made.must("readlink", "/proc/self/ns/net"))
-            traffic.invalid(made, 20)
-            said, _rate, _status = check(made, folder / "state")
-            assert "no earlier run" in said
-        time.sleep(1.1)  # a run within a second of the last one compares nothing anyway
-    if inodes[0] != inodes[1]:
-        pytest.skip("this kernel gave the second namespace another inode")
-
-
 def test_runs_at_the_same_time_do_not_damage_the_state(namespace: Namespace, folder: Path) -> None:
     state = folder / "state"
     traffic.invalid(namespace, 5)
@@ -104,10 +90,13 @@ def test_runs_at_the_same_time_do_not_damage_the_state(namespace: Namespace, fol
         )
         for _number in range(6)
     ]
+    rates = []
     for done in runs:
         output = done.communicate(timeout=30)[0]
         assert done.returncode == 0, output
-        assert float(formats.plugin(output)[1][LABEL].value) > 0, output
+        rates.append(float(formats.plugin(output)[1][LABEL].value))
+    # One that waited for more than a second compares with the others, since when nothing came.
+    assert max(rates) > 0
     json.loads(state.read_text("utf-8"))
     ended = time.monotonic()
     apart(ended)
