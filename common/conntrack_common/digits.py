@@ -28,6 +28,18 @@ def whole(text: str, largest: int = UINT64, base: int = 10) -> int | None:
     return number if number <= largest else None
 
 
+def decimal(text: str, largest: float) -> float | None:
+    """Return the number that digits write, with a point and more of them or without; None if none.
+
+    As in `whole`, there is no sign, no blank and no exponent; 'nan' and 'inf' are none.
+    """
+    head, point, tail = text.partition(".")
+    if whole(head) is None or (point and whole(tail) is None):
+        return None
+    number = float(text)
+    return number if number <= largest else None
+
+
 def as_c(text: str, largest: int = UINT64) -> int | None:
     """Return the number that C's strtoul with base 0 reads: 10, 0x1f, 017; None if it is none.
 

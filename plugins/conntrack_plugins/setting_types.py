@@ -6,24 +6,25 @@ import re
 import shlex
 from collections.abc import Callable
 
+from conntrack_common.digits import decimal, whole
 from conntrack_common.errors import InvalidRequest
 from conntrack_common.metrics import select
 
 
 def percent(text: str) -> float:
     """Return a percentage: a number above 0 and up to 100."""
-    number = re.fullmatch(r"(\d+(?:\.\d+)?)%?", text, re.ASCII)
-    value = float(number[1]) if number else 0.0
-    if not 0 < value <= 100:
+    value = decimal(text.removesuffix("%"), 100)
+    if not value:
         raise InvalidRequest(f"{text!r} is no percentage: write a number above 0, up to 100")
     return int(value) if value == int(value) else value
 
 
 def seconds(text: str) -> int:
     """Return a time: a whole number of seconds from 1 to a day."""
-    if not re.fullmatch(r"\d{1,5}", text, re.ASCII) or not 1 <= int(text) <= 86400:
+    number = whole(text, 86400)
+    if not number:
         raise InvalidRequest(f"{text!r} is no interval: write whole seconds, from 1 to 86400")
-    return int(text)
+    return number
 
 
 def switch(text: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
@@ -12,8 +13,9 @@ import oracle
 import traffic
 from conntrack_common.errors import NETLINK_REMEDY
 from conntrack_common.model import CpuCounters, Sysctls
-from conntrack_common.sources import counters
+from conntrack_common.sources import counters, host_network
 from conntrack_common.sources.procfs import ProcRoot
+from conntrack_common.sync_model import SyncConfig
 from installation import Installation
 from namespaces import Filled, Namespace
 
@@ -203,3 +205,13 @@ def _as_theirs(dumped: str, rows: oracle.Statistics) -> oracle.Statistics:
     return {
         int(cpu): {name: values[name] for name in rows[int(cpu)]} for cpu, values in ours.items()
     }
+
+
+def test_an_interface_of_any_name_is_read(namespace: Namespace) -> None:
+    name = os.fsdecode(b"x\xff")
+    namespace.must("ip", "link", "add", name, "type", "veth")
+    namespace.must("ip", "address", "add", "192.0.2.1/32", "dev", name)
+    with namespace.entered():
+        found = host_network.read_host(SyncConfig("conntrackd.conf"), ProcRoot()).interfaces
+    assert found
+    assert found[name].addresses == ("192.0.2.1",)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conntrack_common.digits import LONGEST, UINT16, UINT32, as_c, whole
+from conntrack_common.digits import LONGEST, UINT16, UINT32, as_c, decimal, whole
 
 NONE = [
     "",
@@ -59,3 +61,14 @@ def test_nothing_is_raised(text: str) -> None:
 @pytest.mark.parametrize("text", ["0x", "08", "0xg", "0x-1", "x1", "0b1", "0o7", "00x1"])
 def test_what_c_would_not_read_to_its_end(text: str) -> None:
     assert as_c(text) is None
+
+
+@pytest.mark.parametrize("text", [*NONE[:7], *NONE[8:], ".5", "5.", "1.2.3", "1e3", "inf", "0.-1"])
+def test_what_is_no_decimal_number(text: str) -> None:
+    assert decimal(text, 1e9) is None
+
+
+@given(st.decimals(0, 10**6, places=3))
+def test_decimal_numbers_are_what_they_say(number: Decimal) -> None:
+    assert decimal(f"{number:f}", 1e9) == float(number)
+    assert decimal(f"{number:f}", 1000) == (float(number) if number <= 1000 else None)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from conntrack_common.analysis.sync_config import check_config
 from conntrack_common.analysis.usage import usage
+from conntrack_common.digits import whole
 from conntrack_common.errors import ConntrackError, DaemonUnreachable, NotPermitted
 from conntrack_common.model import Check, Host, Sysctls
 from conntrack_common.sync_model import HostNetwork, SyncConfig, SyncStatistics
@@ -59,9 +60,7 @@ def _module(host: Host) -> Check:
 
 def _modules(kernel: str) -> list[str]:
     # Linux 4.19 merged the two protocols' modules into nf_conntrack.
-    version = [
-        int(part) for part in kernel.split("-", maxsplit=1)[0].split(".")[:2] if part.isdigit()
-    ]
+    version = [whole(part) or 0 for part in kernel.partition("-")[0].split(".")[:2]]
     old = ["-a", "nf_conntrack", "nf_conntrack_ipv4", "nf_conntrack_ipv6"]
     return old if version < [4, 19] else ["nf_conntrack"]
 

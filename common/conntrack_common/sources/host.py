@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 
+from conntrack_common.digits import whole
 from conntrack_common.errors import ConntrackError
 from conntrack_common.model import Host, Sysctls
 from conntrack_common.sources.hooks import tracking
@@ -109,6 +110,7 @@ def _memory(proc: ProcRoot) -> int | None:
     for line in (proc.read("meminfo") or "").splitlines():
         name, _, rest = line.partition(":")
         words = rest.split()
-        if name == "MemTotal" and words and words[0].isdigit():
-            return int(words[0]) * 1024
+        size = whole(words[0]) if name == "MemTotal" and words else None
+        if size is not None:
+            return size * 1024
     return None

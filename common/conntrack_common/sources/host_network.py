@@ -7,6 +7,7 @@ that this thread stands in, as /sys does not; IPv6 addresses from /proc/net/if_i
 from __future__ import annotations
 
 from collections.abc import Iterable
+from os import fsdecode, fsencode
 from os import stat as stat_file
 from struct import calcsize, pack, unpack_from
 
@@ -93,7 +94,7 @@ def _read_interfaces(proc: ProcRoot) -> dict[str, Interface] | None:
 def _read_flags(descriptor: int, name: str) -> int | None:
     from fcntl import ioctl
 
-    request = pack(f"@16s{IFREQ - 16}x", name.encode())
+    request = pack(f"@16s{IFREQ - 16}x", fsencode(name))
     try:
         return int(unpack_from("@H", ioctl(descriptor, SIOCGIFFLAGS, request), 16)[0])
     except OSError:
@@ -125,9 +126,9 @@ def parse_ifconf(data: bytes) -> list[tuple[str, str]]:
     """
     found = []
     for start in range(0, len(data) - IFREQ + 1, IFREQ):
-        name = data[start : start + 16].partition(b"\0")[0].decode("utf-8", "replace")
+        name = data[start : start + 16].partition(b"\0")[0]
         address = ".".join(str(byte) for byte in data[start + 20 : start + 24])
-        found.append((name.partition(":")[0], address))
+        found.append((fsdecode(name).partition(":")[0], address))
     return found
 
 

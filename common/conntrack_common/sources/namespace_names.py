@@ -28,7 +28,7 @@ FOLDER = b"/netns"  # where ip-netns(8), Docker, Podman, containerd and CRI-O na
 # What Docker, Podman and CNI call theirs is another name after a restart.
 MADE_UP = re.compile(rb"[0-9a-f]{12}|(?:cni-|netns-)?[0-9a-f]{8}-[0-9a-f-]{27}")
 ESCAPED = re.compile(r"\\[x\\]")
-OCTAL = re.compile(rb"\\([0-7]{3})")  # as mountinfo writes blanks, backslashes and newlines
+OCTAL = re.compile(rb"\\([0-3][0-7]{2})")  # as mountinfo writes blanks, backslashes and newlines
 LISTED = 10  # names in a sentence
 
 
@@ -165,7 +165,7 @@ def _mounts() -> list[bytes]:
     with open("/proc/thread-self/mountinfo", "rb") as file:
         lines = [line.split(b" ") for line in file.read().split(b"\n")]
     paths = {
-        OCTAL.sub(lambda found: bytes([int(found[1], 8)]), line[4])
+        OCTAL.sub(lambda found: bytes([whole(found[1].decode(), base=8) or 0]), line[4])
         for line in lines
         if len(line) > 4 and line[3].startswith(b"net:[")
     }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from conntrack_common.digits import UINT32, whole
 from conntrack_common.errors import (
     NO_CONNTRACK,
     ConntrackError,
@@ -148,9 +149,10 @@ class ProcRoot:
 def parse_sysctl(text: str, source: str) -> int:
     """Return the number that a sysctl file holds; raises MalformedData."""
     digits = text.strip()
-    if not (digits.isascii() and digits.isdigit()):
-        raise MalformedData(source, "line 1", f"{digits[:40]!r} is not a number")
-    return int(digits)
+    number = whole(digits, UINT32)  # of all sysctls that are read here
+    if number is None:
+        raise MalformedData(source, "line 1", f"{digits[:40]!r} is not a number of 32 bits")
+    return number
 
 
 def parse_stat(text: str, source: str) -> tuple[CpuCounters, ...]:
@@ -185,14 +187,14 @@ def _parse_row(line: str, names: list[str], where: str, source: str) -> dict[str
     fields = line.split()
     if len(fields) != len(names):
         raise MalformedData(source, where, f"{len(fields)} columns under {len(names)} headings")
-    try:
-        values = [int(field, 16) for field in fields]
-    except ValueError:
-        raise MalformedData(source, where, f"{line[:60]!r} is not hexadecimal") from None
-    # `entries` is the table's size, repeated for every CPU: no counter of this CPU.
-    return {
-        COLUMNS.get(name, name): value for name, value in zip(names, values) if name != "entries"
-    }
+    values = {}
+    for name, field in zip(names, fields):
+        value = whole(field, UINT32, 16)
+        if value is None:
+            raise MalformedData(source, where, f"{field[:40]!r} is not hexadecimal, of 32 bits")
+        if name != "entries":  # the table's size, repeated for every CPU: no counter of this CPU
+            values[COLUMNS.get(name, name)] = value
+    return values
 
 
 def _cookie() -> str:
