@@ -24,9 +24,7 @@ from conntrack_common.sources.conntrackd_requests import (
     too_long,
 )
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    import subprocess
+TIMED_OUT = 124  # the exit status of timeout(1), where it is among the words
 
 
 class Command:
@@ -52,72 +50,44 @@ class Command:
         MalformedData (the answer is too long), InvalidRequest (no such request, no such config).
         """
         request_number(request)
+        from conntrack_common.sources.child import run
+
         # conntrackd before 1.2.0 knows `-s ct` as `-s` alone.
         words = (*self.words, "-s", *(() if request == "ct" else (request,)))
+        command = " ".join(words)
         try:
-            status, output, errors = _run(words, seconds_left(deadline))
+            seconds_left(deadline)
+            # In English, for _command_error reads sudo's sentences.
+            status, output, errors = run(words, deadline, LONGEST_ANSWER, LC_ALL="C")
         except TimeoutError:
-            raise DaemonNotAnswering(
-                f"'{' '.join(words)}' did not end in time: conntrackd is stopped, or another "
-                "client keeps it waiting; look at it with 'ps -C conntrackd -o pid,stat,args'"
-            ) from None
+            raise _not_in_time(command) from None
         except FileNotFoundError as error:
             raise NotAvailable(
                 f"there is no program {words[0]}: install conntrackd, or name it with its path"
             ) from error
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a NUL character in a word
+            problem = error.strerror if isinstance(error, OSError) else str(error)
             raise NotPermitted(
-                f"{words[0]} can't be run ({error.strerror}): {WAYS_TO_BE_PERMITTED}"
+                f"{words[0]} can't be run ({problem}): {WAYS_TO_BE_PERMITTED}"
             ) from error
+        if status is None:
+            raise too_long(f"'{command}'", LONGEST_ANSWER)
         if status != 0:
-            raise _command_error(" ".join(words), status, errors)
-        if len(output) > LONGEST_ANSWER:
-            raise too_long(f"'{' '.join(words)}'", LONGEST_ANSWER)
+            raise _command_error(command, status, errors)
         return output
 
 
-def _run(words: Sequence[str], timeout: float) -> tuple[int, str, str]:
-    """Return exit status, standard output and error; raises TimeoutError, OSError."""
-    import subprocess
-    from os import environ
-
-    process = subprocess.Popen(
-        words,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        encoding="utf-8",
-        errors="replace",
-        env={**environ, "LC_ALL": "C"},  # _command_error reads sudo's sentences
-        start_new_session=True,
+def _not_in_time(command: str) -> DaemonNotAnswering:
+    return DaemonNotAnswering(
+        f"'{command}' did not end in time: conntrackd is stopped, or another client keeps it "
+        "waiting; look at it with 'ps -C conntrackd -o pid,stat,args'"
     )
-    try:
-        output, errors = process.communicate(timeout=timeout)
-    except subprocess.TimeoutExpired:
-        _end(process)
-        raise TimeoutError from None
-    return process.returncode, output, errors
-
-
-def _end(process: subprocess.Popen[str]) -> None:
-    """End a command and its children as far as this user may: sudo's belong to root."""
-    import subprocess
-    from contextlib import suppress
-    from os import killpg
-    from signal import SIGKILL
-
-    with suppress(ProcessLookupError, PermissionError):
-        killpg(process.pid, SIGKILL)
-    # Not communicate(): what could not be ended holds the pipes open.
-    for pipe in (process.stdout, process.stderr):
-        if pipe:
-            pipe.close()
-    with suppress(subprocess.TimeoutExpired):
-        process.wait(timeout=0.2)
 
 
 def _command_error(command: str, status: int, errors: str) -> ConntrackError:
     said = (errors.strip().splitlines() or [f"exit status {status}"])[-1].strip()[:200]
+    if status == TIMED_OUT and not errors.strip():
+        return _not_in_time(command)
     if "can't open config file" in errors:
         return InvalidRequest(
             f"'{command}' can't open its configuration file: name the right one with --config, or "
