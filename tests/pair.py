@@ -25,11 +25,27 @@ table inet sync {
     }
 }
 """
-MODES = {
-    "ftfw": "Mode FTFW {\n}",
-    "notrack": "Mode NOTRACK {\n}",
-    "alarm": "Mode ALARM {\nRefreshTime 1\nCacheTimeout 60\n}",
+CUT = """
+table inet cut {
+    chain in {
+        type filter hook input priority 0;
+        iifname "sync" drop
+    }
 }
+"""
+PURGED = 2  # seconds after 'conntrackd -t'
+MODES = {
+    "ftfw": f"Mode FTFW {{\nPurgeTimeout {PURGED}\n}}",
+    "ftfw-inject": "Mode FTFW {\nDisableExternalCache on\n}",
+    "notrack": f"Mode NOTRACK {{\nPurgeTimeout {PURGED}\n}}",
+    "notrack-inject": "Mode NOTRACK {\nDisableExternalCache on\n}",
+    "notrack-bypass": "Mode NOTRACK {\nDisableInternalCache on\nDisableExternalCache on\n}",
+    "notrack-uncached": "Mode NOTRACK {\nDisableInternalCache on\n}",
+    "alarm": f"Mode ALARM {{\nRefreshTime 1\nCacheTimeout 60\nPurgeTimeout {PURGED}\n}}",
+}
+# Modes by what the nodes keep: a cache of the other's entries, and one of their own.
+KEEP_EXTERNAL = ("ftfw", "notrack", "notrack-uncached", "alarm")
+KEEP_INTERNAL = ("ftfw", "ftfw-inject", "notrack", "notrack-inject", "alarm")
 
 
 class Node:
@@ -42,8 +58,9 @@ class Node:
         self.daemon: Daemon | None = None
 
     def configure(self, mode: str, own: str, other: str, hash_limit: int) -> None:
+        # With 8192 buckets or fewer, 1.4.7 takes a commit for one that never ends.
         self.config.write_text(
-            f"General {{\nHashSize 8192\nHashLimit {hash_limit}\nLockFile {self.lock}\n"
+            f"General {{\nHashSize 16384\nHashLimit {hash_limit}\nLockFile {self.lock}\n"
             f"UNIX {{\nPath {self.socket}\n}}\nNetlinkBufferSize 2097152\n"
             f"NetlinkBufferSizeMaxGrowth 8388608\n}}\nSync {{\n{MODES[mode]}\nUDP {{\n"
             f"IPv4_address {own}\nIPv4_Destination_Address {other}\nPort 3780\nInterface sync\n"
@@ -70,6 +87,15 @@ class Node:
     def says(self, *request: str) -> str:
         """`conntrackd -s …`: the oracle."""
         return self.namespace.must("conntrackd", "-C", str(self.config), "-s", *request)
+
+    def cut_off(self) -> None:
+        """Drop what the other node sends, while the link stays up."""
+        self.namespace.rules(CUT)
+
+    def does(self, *orders: str) -> None:
+        """Give the daemon orders, as "-c" or "-f external", one after the other."""
+        for order in orders:
+            self.namespace.must("conntrackd", "-C", str(self.config), *order.split())
 
     def fill(self, entries: int, seed: int = 1) -> None:
         with self.namespace.entered():

@@ -60,6 +60,10 @@ class DaemonNotAnswering(ConntrackError):
     """conntrackd is there, but gave no whole answer in time."""
 
 
+class NoStatistics(ConntrackError):
+    """What was read in place of conntrackd's statistics holds none of them, or none of now."""
+
+
 class DaemonUnsupported(ConntrackError):
     """conntrackd answered with nothing: it has no such statistics in the mode it runs in."""
 

@@ -16,7 +16,8 @@ class Metric(NamedTuple):
     """One quantity: what it is called, what it means and how it is taken from a reading.
 
     `source` names the part of a Reading that it needs; `bits` is the width at which a counter
-    wraps; `absent_when` says why a kernel that was read may not have it.
+    wraps; `absent_when` says why a kernel that was read may not have it, and `why` which reason
+    holds for a reading ("" is that one).
     """
 
     id: str
@@ -28,3 +29,4 @@ class Metric(NamedTuple):
     labels: tuple[str, ...] = ()
     bits: int = 0
     absent_when: str = "this kernel does not tell it"
+    why: Callable[[Reading], str] = lambda _reading: ""

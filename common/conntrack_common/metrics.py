@@ -272,7 +272,7 @@ def absences(reading: Reading, metrics: Iterable[Metric]) -> Iterator[Absent]:
         if metric.source in reading.failures:
             yield Absent(metric.id, str(reading.failures[metric.source]))
         elif not _values(reading, metric):
-            yield Absent(metric.id, metric.absent_when)
+            yield Absent(metric.id, metric.why(reading) or metric.absent_when)
 
 
 def _values(reading: Reading, metric: Metric) -> Values:

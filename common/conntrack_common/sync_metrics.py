@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from conntrack_common.analysis.replication import cache, missing_share
+from conntrack_common.analysis.replication import cache, incomparable, missing_share
 from conntrack_common.analysis.usage import usage
 from conntrack_common.metric import COUNTER, GAUGE, STATE, Metric, Values
 from conntrack_common.model import Reading
@@ -34,12 +34,29 @@ def _of_each(part: str, key: str, field: str) -> Callable[[Reading], Values]:
     return take
 
 
-def _of(part: str, field: str) -> Callable[[Reading], Values]:
+def _of(parts: str, field: str) -> Callable[[Reading], Values]:
+    """Return what takes a field of the first part that has it: some stand in two answers."""
+
     def take(reading: Reading) -> Values:
-        value = getattr(getattr(reading.sync, part), field, None)
-        return {} if value is None else {(): value}
+        for part in parts.split():
+            value = getattr(getattr(reading.sync, part), field, None)
+            if value is not None:
+                return {(): value}
+        return {}
 
     return take
+
+
+def _not_in_report(request: str) -> Callable[[Reading], str]:
+    """Return what tells why a saved report lacks what the answer to this request holds."""
+    words = "conntrackd -s" if request == "ct" else f"conntrackd -s {request}"
+
+    def why(reading: Reading) -> str:
+        if reading.sync is None or reading.sync.report is None:
+            return ""
+        return f"the report does not hold it: '{words}' prints it, in the modes that have it"
+
+    return why
 
 
 def _link_up(reading: Reading) -> Values:
@@ -74,32 +91,46 @@ def _missing(reading: Reading) -> Values:
     return {} if share is None else {(): share}
 
 
+def _incomparable(reading: Reading) -> str:
+    return incomparable(reading.sync, reading.peer) if reading.sync and reading.peer else ""
+
+
 def _metrics(
-    group: str, part: str, label: tuple[str, str] | None, rows: tuple[tuple[Any, ...], ...]
+    group: str,
+    part: str,
+    request: str,
+    label: tuple[str, str] | None,
+    rows: tuple[tuple[Any, ...], ...],
 ) -> Iterator[Metric]:
-    """Yield the metrics of one section: name, unit, width (0 is a gauge), help, field."""
-    for name, unit, bits, text, *field in rows:
-        where = field[0] if field else name
+    """Yield the metrics of one section: name, unit, width (0 is a gauge), help, request."""
+    for name, unit, bits, text, *other in rows:
         yield Metric(
             f"sync.{group}.{name}",
             COUNTER if bits else GAUGE,
             unit,
             text,
             "sync",
-            _of_each(part, label[1], where) if label else _of(part, where),
+            _of_each(part, label[1], name) if label else _of(part, name),
             (label[0],) if label else (),
             bits,
             UNSUPPORTED,
+            _not_in_report(other[0] if other else request),
         )
 
 
 CACHE = (
     ("active", "entries", 0, "Entries in a cache of conntrackd."),
-    ("objects", "entries", 0, "Entries in a cache, with dead ones kept for retransmission."),
+    (
+        *("objects", "entries", 0),
+        *("Entries in a cache, with dead ones kept for retransmission.", "cache"),
+    ),
     ("created", "entries", 32, "Entries put into a cache, or injected into the kernel."),
     ("created_failed", "entries", 32, "Entries that could not be put into a cache."),
-    ("created_no_memory", "entries", 32, "Entries refused for want of memory."),
-    ("created_no_space", "entries", 32, "Entries refused because HashLimit was reached."),
+    ("created_no_memory", "entries", 32, "Entries refused for want of memory.", "cache"),
+    (
+        *("created_no_space", "entries", 32),
+        *("Entries refused because HashLimit was reached.", "cache"),
+    ),
     ("updated", "entries", 32, "Changes in a cache."),
     ("updated_failed", "entries", 32, "Changes that failed."),
     ("destroyed", "entries", 32, "Entries taken from a cache."),
@@ -151,7 +182,7 @@ TRAFFIC = (
 )
 
 SYNC: tuple[Metric, ...] = (
-    *_metrics("cache", "caches", ("cache", "name"), CACHE),
+    *_metrics("cache", "caches", "ct", ("cache", "name"), CACHE),
     Metric(
         "sync.link.up",
         STATE,
@@ -162,6 +193,7 @@ SYNC: tuple[Metric, ...] = (
         ("link",),
         0,
         UNSUPPORTED,
+        _not_in_report("link"),
     ),
     Metric(
         "sync.link.running",
@@ -171,11 +203,12 @@ SYNC: tuple[Metric, ...] = (
         "sync",
         _links_running,
         absent_when=UNSUPPORTED,
+        why=_not_in_report("link"),
     ),
-    *_metrics("link", "links", ("link", "device"), LINK),
-    *_metrics("messages", "tracking", None, MESSAGES),
-    *_metrics("network", "network", None, NETWORK),
-    *_metrics("queue", "queues", ("queue", "name"), QUEUE),
+    *_metrics("link", "links", "ct", ("link", "device"), LINK),
+    *_metrics("messages", "tracking network", "ct", None, MESSAGES),
+    *_metrics("network", "network", "network", None, NETWORK),
+    *_metrics("queue", "queues", "queue", ("queue", "name"), QUEUE),
     Metric(
         "sync.queue.usage",
         GAUGE,
@@ -186,14 +219,15 @@ SYNC: tuple[Metric, ...] = (
         ("queue",),
         0,
         UNSUPPORTED,
+        _not_in_report("queue"),
     ),
-    *_metrics("runtime", "runtime", None, RUNTIME),
-    *_metrics("traffic", "traffic", None, TRAFFIC),
+    *_metrics("runtime", "runtime", "runtime", None, RUNTIME),
+    *_metrics("traffic", "traffic", "ct", None, TRAFFIC),
     Metric(
         "sync.peer.created",
         COUNTER,
         "entries",
-        "Entries that the other node took over: into its external cache, or into its kernel.",
+        "Entries that the other node made: in its external cache, or in its kernel.",
         "peer",
         _peer_created,
         bits=32,
@@ -203,9 +237,11 @@ SYNC: tuple[Metric, ...] = (
         "sync.peer.missing",
         GAUGE,
         "ratio",
-        "Share of this node's connections that the other node's external cache lacks.",
+        "Share of this node's connections that the other node lacks: how many more they are than "
+        "it holds in its external and its internal cache together.",
         "peer",
         _missing,
         absent_when=NO_PEER,
+        why=_incomparable,
     ),
 )

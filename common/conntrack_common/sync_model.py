@@ -140,6 +140,8 @@ class SyncStatistics(NamedTuple):
 
     `processes` is None if nobody asked for them and () if there are none. `unsupported` are the
     requests that this mode answers with nothing. Of `unknown`, only the first thousand are kept.
+    `report` names the saved report that was read in place of the daemon ("-" is standard input),
+    `age` is in seconds, None where nothing tells when it was written.
     """
 
     caches: tuple[Cache, ...] = ()
@@ -154,6 +156,20 @@ class SyncStatistics(NamedTuple):
     processes: tuple[ChildProcess, ...] | None = None
     unknown: tuple[UnknownLine, ...] = ()
     unsupported: frozenset[str] = frozenset()
+    report: str | None = None
+    age: float | None = None
+
+    @property
+    def known(self) -> int:
+        """How many values were understood."""
+        rows = (
+            *(cache[3:] for cache in self.caches),
+            *(link[2:] for link in self.links),
+            *(queue[1:] for queue in self.queues),
+            *(part or () for part in (self.traffic, self.tracking, self.network, self.runtime)),
+            (self.queue_nodes, self.resend_length, *(self.processes or ())),
+        )
+        return sum(value is not None for row in rows for value in row)
 
 
 class DaemonProcess(NamedTuple):

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 
 from conntrack_common import __version__
+from conntrack_common.digits import whole
 from conntrack_common.errors import ConntrackError, InvalidRequest, Stranded
 from conntrack_common.metric import Metric
 from conntrack_common.metrics import CHEAP, select
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 FAILURE, USAGE, INTERRUPTED = 1, 2, 130
 UNKNOWN = 3  # a Nagios state
+LONGEST = 86400  # seconds that a check may take
 LIBRARIES = ("jinja2", "nagiosplugin", "pyroute2", "rich")
 
 
@@ -164,9 +166,26 @@ def add_check(to: argparse.ArgumentParser) -> None:
     )
     to.add_argument("--state-file", metavar="FILE", help="remember counters for METRIC/s here")
     to.add_argument(
-        "-t", "--timeout", metavar="SECONDS", type=int, help="give up (UNKNOWN) after this (10)"
+        "-t",
+        "--timeout",
+        metavar="SECONDS",
+        type=seconds(1, LONGEST),
+        help="give up (UNKNOWN) after this (10)",
     )
     to.add_argument("-v", "--verbose", action="count", help="a line for each value, too")
+
+
+def seconds(least: int, most: int) -> Callable[[str], int]:
+    """Return what takes an option's value as so many whole seconds, and refuses all else."""
+    from argparse import ArgumentTypeError
+
+    def take(text: str) -> int:
+        number = whole(text, most)
+        if number is None or number < least:
+            raise ArgumentTypeError(f"{text[:40]!r} is no number of seconds from {least} to {most}")
+        return number
+
+    return take
 
 
 def options(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import shlex
 
-from conntrack_common.errors import ConntrackError, DaemonUnreachable
+from conntrack_common.errors import ConntrackError, DaemonUnreachable, InvalidRequest
 from conntrack_common.sources.procfs import ProcRoot
+from conntrack_plugins.command import seconds
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
     from conntrack_common.sync_model import SyncConfig
 
 COMMAND = "conntrackd"
-
+# Of a daemon that hangs, sudo's children would stay: they are root's, and only timeout ends them.
+BY_SUDO = "sudo -n /usr/bin/timeout 5 /usr/sbin/conntrackd"
+LONGEST_AGE = 10**9  # seconds
 
 WAYS = (
     ("--socket", "PATH", "its UNIX socket (default: as configured)"),
@@ -24,7 +27,7 @@ WAYS = (
     ("--file", "FILE", "a saved report; - is standard input"),
     ("--peer-file", "FILE", "the other node's saved report"),
     ("--peer-socket", "PATH", "the other node's socket"),
-    ("--peer-command", "WORDS", "as 'ssh other sudo -n /usr/sbin/conntrackd'"),
+    ("--peer-command", "WORDS", f"as 'ssh other {BY_SUDO}'"),
 )
 
 
@@ -38,20 +41,30 @@ def add_ways(to: argparse.ArgumentParser) -> None:
         nargs="?",
         const=COMMAND,
         default=argparse.SUPPRESS,
-        help="ask by 'conntrackd -s', as --command 'sudo -n /usr/sbin/conntrackd'",
+        help=f"ask by 'conntrackd -s', as --command '{BY_SUDO}'",
     )
     for flag, metavar, text in WAYS:
         to.add_argument(flag, metavar=metavar, default=argparse.SUPPRESS, help=text)
 
 
-def way(file: str, command: str, socket: str, config: str) -> Way:
+def add_max_age(to: argparse.ArgumentParser) -> None:
+    """Add the option that says how old a saved report may be; it has no default."""
+    to.add_argument(
+        "--max-age",
+        metavar="SECONDS",
+        type=seconds(0, LONGEST_AGE),
+        help="how old a saved report may be, UNKNOWN beyond; 0 is any (900)",
+    )
+
+
+def way(file: str, command: str, socket: str, config: str, max_age: float | None = None) -> Way:
     """Return the way to ask that the options mean; raises InvalidRequest."""
     from conntrack_common.sources.conntrackd import Command, SavedReport, Socket
 
     if file:
-        return SavedReport(file)
+        return SavedReport(file, max_age)
     if command:
-        return Command(shlex.split(command), config or None)
+        return Command(_words(command), config or None)
     if socket:
         return Socket(socket)
     from conntrack_common.sources.conntrackd_conf import find_socket, read_config
@@ -62,9 +75,18 @@ def way(file: str, command: str, socket: str, config: str) -> Way:
     return Socket(find_socket())
 
 
-def peer_way(file: str, command: str, socket: str) -> Way | None:
+def _words(command: str) -> list[str]:
+    try:
+        return shlex.split(command)
+    except ValueError as error:
+        raise InvalidRequest(
+            f"the command {command!r} is no command line ({error}): quote it as for a shell"
+        ) from error
+
+
+def peer_way(file: str, command: str, socket: str, max_age: float | None = None) -> Way | None:
     """Return the way to the other node that the options mean, or None; raises InvalidRequest."""
-    return way(file, command, socket, "") if file or command or socket else None
+    return way(file, command, socket, "", max_age) if file or command or socket else None
 
 
 def configuration(config: str) -> SyncConfig | None:

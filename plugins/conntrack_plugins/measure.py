@@ -15,7 +15,16 @@ from conntrack_plugins.verdict import Finding, Rule
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Protocol
+
     from conntrack_plugins.memory import Earlier
+
+    class Remember(Protocol):
+        """What exchanges the counters of a source for those of an earlier run."""
+
+        def __call__(self, source: str, counters: Mapping[str, int]) -> Earlier | None:
+            """Raise InvalidRequest if they can't be remembered."""
+
 
 FIRST_RUN = "no earlier run to compare with; the rate is known from the next run on"
 UNMARKED = (
@@ -28,21 +37,23 @@ RESET = "the counter was reset since the last run; the rate is known from the ne
 def findings(
     wanted: Sequence[Rule],
     readings: Sequence[Reading],
-    remember: Callable[[Mapping[str, int]], Earlier | None],
+    remember: Remember,
     absent_state: Callable[[ConntrackError], str],
 ) -> Iterator[Finding]:
     """Yield what was found for each rule in each reading.
 
-    `remember` takes the counters whose growth is asked for and returns those of an earlier run;
-    `absent_state` tells the state of a failure to read.
+    `remember` takes the counters whose growth is asked for, by source, and returns those of an
+    earlier run; `absent_state` tells the state of a failure to read.
     """
-    earlier: Earlier | None = None
+    earlier: dict[str, Earlier | None] = {}
     trouble = ""
-    if any(rule.expression.per_second for rule in wanted):
-        try:
-            earlier = remember(_counters(wanted, readings))
-        except InvalidRequest as error:
-            trouble = str(error)
+    rates = [rule for rule in wanted if rule.expression.per_second]
+    try:
+        for source in sorted({rule.expression.metric.source for rule in rates}):
+            ours = [rule for rule in rates if rule.expression.metric.source == source]
+            earlier[source] = remember(source, _counters(ours, readings))
+    except InvalidRequest as error:
+        trouble = str(error)
     for reading, rule in _pairs(readings, wanted):
         found = expressions.series(rule.expression, reading)
         if not found:
@@ -53,7 +64,7 @@ def findings(
             elif trouble:
                 yield Finding(rule, series.labels, detail=trouble)
             else:
-                yield _rate(rule, series, reading, earlier)
+                yield _rate(rule, series, reading, earlier[rule.expression.metric.source])
 
 
 def _pairs(readings: Sequence[Reading], wanted: Sequence[Rule]) -> Iterator[tuple[Reading, Rule]]:
@@ -68,11 +79,11 @@ def _pairs(readings: Sequence[Reading], wanted: Sequence[Rule]) -> Iterator[tupl
             yield reading, rule
 
 
-def _counters(wanted: Sequence[Rule], readings: Sequence[Reading]) -> Mapping[str, int]:
+def _counters(rates: Sequence[Rule], readings: Sequence[Reading]) -> Mapping[str, int]:
     return {
         _remembered(reading, name): int(value)
-        for reading, rule in _pairs(readings, wanted)
-        if rule.expression.per_second and reading.identity is not None
+        for reading, rule in _pairs(readings, rates)
+        if reading.identity is not None
         for series in expressions.series(rule.expression, reading)
         for name, value in series.members.items()
     }
@@ -126,18 +137,24 @@ def _absence(
 
 
 def remember(
-    check: str, state_file: str, root: ProcRoot, subject: str
-) -> Callable[[Mapping[str, int]], Earlier | None]:
+    check: str,
+    state_file: str,
+    root: ProcRoot,
+    subject: str,
+    ages: Mapping[str, float] | None = None,
+) -> Remember:
     """Return what exchanges the counters of this run for those of the last one.
 
     `subject` (the options) tells services apart that run at other times; so does the namespace
-    that they run in.
+    that they run in. `ages` says of which sources the counters are not of now, but so many seconds
+    old.
     """
 
-    def exchange(counters: Mapping[str, int]) -> Earlier | None:
+    def exchange(source: str, counters: Mapping[str, int]) -> Earlier | None:
         from conntrack_plugins import memory
 
         path = state_file or memory.default_path(check, subject)
-        return memory.exchange(path, f"{root.identity()} {subject}", counters)
+        run = f"{root.identity()} {subject} {source}"
+        return memory.exchange(path, run, counters, (ages or {}).get(source, 0.0))
 
     return exchange

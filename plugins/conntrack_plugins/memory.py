@@ -34,12 +34,14 @@ class Earlier(NamedTuple):
     counters: Mapping[str, int]
 
 
-def exchange(path: str, run: str, now: Mapping[str, int]) -> Earlier | None:
+def exchange(path: str, run: str, now: Mapping[str, int], age: float = 0.0) -> Earlier | None:
     """Remember the counters of this run and return those of the last one of the same name.
 
     `run` names the boot, the namespace and the options that a check runs with; others in the file
     are left alone. On the first run the answer is None. A run within SHORTEST of the last one is
-    compared with the one before that, and changes nothing. Raises InvalidRequest.
+    compared with the one before that, and changes nothing. `age` is how many seconds ago the
+    counters were read: of a report that nobody wrote anew, the rate stays what it was. Raises
+    InvalidRequest.
     """
     import nagiosplugin
 
@@ -48,11 +50,11 @@ def exchange(path: str, run: str, now: Mapping[str, int]) -> Earlier | None:
         with cookie:
             # Under the lock, so that of two runs the later one to write has the later time.
             clock = time.clock_gettime(time.CLOCK_BOOTTIME)
-            return _exchange(cookie, f"{zlib.crc32(run.encode()):08x}", now, clock)
+            return _exchange(cookie, f"{zlib.crc32(run.encode()):08x}", now, clock, age)
     except ValueError:
         # Cookie has emptied the damaged file, but still locks it: this is a first run.
         cookie.close()
-        return exchange(path, run, now)
+        return exchange(path, run, now, age)
     except OSError as error:
         raise InvalidRequest(
             f"{path} can't be used to remember counters ({error.strerror}): {REMEDY}"
@@ -60,17 +62,20 @@ def exchange(path: str, run: str, now: Mapping[str, int]) -> Earlier | None:
 
 
 def _exchange(
-    cookie: dict[str, Any], run: str, now: Mapping[str, int], clock: float
+    cookie: dict[str, Any], run: str, now: Mapping[str, int], clock: float, age: float
 ) -> Earlier | None:
     kept = {name: pair for name, pair in cookie.items() if _is_pair(pair, clock)}
+    moment = clock - age
     last, base = kept.get(run, (None, None))
-    if last and clock - last["time"] >= SHORTEST:
+    if last and last["time"] - moment >= SHORTEST:  # a report from before the last one
+        base, last = None, None
+    elif last and moment - last["time"] >= SHORTEST:
         base, last = last, None
     if last is None:
-        kept[run] = ({"time": clock, "counters": dict(now)}, base)
+        kept[run] = ({"time": moment, "counters": dict(now)}, base)
         cookie.clear()
         cookie.update(kept)
-    return Earlier(clock - base["time"], base["counters"]) if base else None
+    return Earlier(moment - base["time"], base["counters"]) if base else None
 
 
 def _is_pair(remembered: object, clock: float) -> bool:

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import nagiosplugin
 
-from conntrack_common.analysis.replication import stands_still
+from conntrack_common.analysis.replication import (
+    missing_share,
+    not_external_share,
+    offered_in_vain,
+    takeover,
+)
 from conntrack_common.collect import collect_sync
+from conntrack_common.duration import spelled
 from conntrack_common.errors import (
     ConntrackError,
     DaemonNotAnswering,
     DaemonUnreachable,
+    InvalidRequest,
 )
 from conntrack_common.expression import parse
+from conntrack_common.model import Reading
 from conntrack_common.record import NamedTuple
 from conntrack_common.sources.procfs import ProcRoot
 from conntrack_plugins import command, daemon
@@ -25,19 +33,27 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
 
+    from conntrack_common.sync_model import SyncStatistics
+    from conntrack_plugins.measure import Remember
+
+    Labels = tuple[tuple[str, str], ...]
+
 EXAMPLES = """\
   check_conntrackd
   check_conntrackd --socket /var/run/conntrackd.ctl --check 'sync.cache.active,0:100000,'
-  check_conntrackd --command 'sudo -n /usr/sbin/conntrackd'
+  check_conntrackd --command 'sudo -n /usr/bin/timeout 5 /usr/sbin/conntrackd'
   check_conntrackd --peer-file /var/lib/monitoring/other-node.txt
   ssh firewall2 sudo conntrackd -s | check_conntrackd --file -
 
 Without options: CRITICAL if the daemon does not run or answer, if no dedicated link runs, if the
 cache is full (HashLimit), if messages or queue elements are lost at a rate, or if the other node
-lacks half of the entries or takes none over; WARNING for
-one link that is down, overruns, failed insertions, or a restart within five minutes. An empty
-internal cache is fine: a backup has one. --check replaces the rule of the same metric.
+lacks half of the entries or takes none over; WARNING for one link that is down, overruns, failed
+insertions, a restart within five minutes, or a fail-over; UNKNOWN if nothing is understood or a
+report is old. An empty internal cache is fine: a backup has one. --check replaces the rule of the
+same metric, and with labels that of the same labels.
 """
+MISSING, STANDSTILL = "sync.peer.missing", "sync.peer.created/s"
+REPLICATION, RUNS = "replication", "replication by runs"  # what is remembered
 # What is judged without options: expression, warning, critical, told also if it is good.
 RULES = (
     ("sync.cache.active", "", "", True),
@@ -59,7 +75,6 @@ PEER_RULES = (
     ("sync.cache.created[cache=internal]/s", "", "", False),
     ("sync.peer.created/s", "", "", False),
 )
-OWN_GROWTH, PEER_GROWTH = PEER_RULES[1][0], PEER_RULES[2][0]
 
 
 class Options(NamedTuple):
@@ -72,6 +87,7 @@ class Options(NamedTuple):
     peer_file: str = ""
     peer_socket: str = ""
     peer_command: str = ""
+    max_age: int = 900
     check: Sequence[str] = ()
     state_file: str = ""
     timeout: int = 10
@@ -83,54 +99,122 @@ def parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
     made = command.parser("check_conntrackd", "Check conntrackd and its replication.", EXAMPLES)
     daemon.add_ways(made)
+    daemon.add_max_age(made)
     command.add_check(made)
     return made
 
 
 def rules(options: Options) -> list[Rule]:
-    """Return what is judged; raises InvalidRequest."""
+    """Return what is judged; raises InvalidRequest.
+
+    A rule of the user's takes the place of the usual one of the same metric; one with labels does
+    so for what has these labels (see `findings`).
+    """
     own = [parse_rule(text) for text in options.check]
-    replaced = {(rule.expression.metric.id, rule.expression.per_second) for rule in own}
     peer = options.peer_file or options.peer_socket or options.peer_command
     usual = [
         Rule(parse(text), parse_range(warning), parse_range(critical), "ok", not told)
         for text, warning, critical, told in (*RULES, *(PEER_RULES if peer else ()))
     ]
-    kept = [
-        rule
-        for rule in usual
-        if (rule.expression.metric.id, rule.expression.per_second) not in replaced
-    ]
-    return kept + own
+    return [rule for rule in usual if not _is_replaced(rule, own)] + own
+
+
+def _is_replaced(rule: Rule, own: Sequence[Rule], labels: Labels = ()) -> bool:
+    """Tell whether a rule of the user's means the same metric, with no other labels than these."""
+    metric, known, per_second = rule.expression
+    return any(
+        (other.expression.metric.id, other.expression.per_second) == (metric.id, per_second)
+        and set(other.expression.labels) <= {*known, *labels}
+        for other in own
+    )
 
 
 def findings(options: Options, wanted: Sequence[Rule], root: ProcRoot) -> Iterator[Finding]:
     """Ask the daemon, once, and yield what was found for each rule."""
-    asked = daemon.way(options.file, options.command, options.socket, options.config)
-    peer = daemon.peer_way(options.peer_file, options.peer_command, options.peer_socket)
+    limit = options.max_age or None
+    asked = daemon.way(options.file, options.command, options.socket, options.config, limit)
+    peer = daemon.peer_way(options.peer_file, options.peer_command, options.peer_socket, limit)
     # Before nagiosplugin's own time is over: its sentence would not say what conntrackd does.
-    reading = collect_sync(asked, peer, max(1.0, (options.timeout or 10) * 0.4))
+    reading = collect_sync(asked, peer, options.timeout * 0.4)
     failure = reading.failures.get("sync")
     if failure is not None:
         detail = daemon.explain(failure, asked, options.config, root)
         yield Finding(wanted[0], detail=detail, state=_state(failure))
         return
+    yield from _reports(wanted[0], reading)
     subject = f"{options} {getattr(asked, 'path', '')}"
-    earlier = remember("check_conntrackd", options.state_file, root, subject)
-    yield from _compared(measured(wanted, [reading], earlier, _state))
-
-
-def _compared(found: Iterable[Finding]) -> Iterator[Finding]:
-    """Yield the findings, and make the other node's critical where it stands still."""
-    growth: dict[str, float | None] = {}
-    for finding in found:
-        growth[finding.name] = finding.value
-        created, taken_over = growth.get(OWN_GROWTH), growth.get(PEER_GROWTH)
-        if finding.name == PEER_GROWTH and stands_still(created, taken_over):
-            detail = f"stands still, although this node's internal cache grows by {created:.1f}/s"
-            yield finding._replace(value=None, detail=detail, state="critical", quiet=False)
-        else:
+    ages = {"sync": _age(reading.sync), "peer": _age(reading.peer)}
+    ages[REPLICATION] = ages["peer"]
+    earlier = remember("check_conntrackd", options.state_file, root, subject, ages)
+    own = wanted[len(wanted) - len(options.check) :]
+    for finding in measured(wanted, [reading], earlier, _state):
+        usual = all(finding.rule is not rule for rule in own)
+        if not (usual and _is_replaced(finding.rule, own, finding.labels)):
             yield finding
+    if reading.sync and reading.peer:
+        yield from _replication(wanted, reading.sync, reading.peer, earlier)
+
+
+def _age(statistics: SyncStatistics | None) -> float:
+    return (statistics.age if statistics else None) or 0.0
+
+
+def _reports(rule: Rule, reading: Reading) -> Iterator[Finding]:
+    """Yield how old saved reports are, and which hold more that is not understood than is."""
+    for name, statistics in (("report", reading.sync), ("other node's report", reading.peer)):
+        if statistics is None:
+            continue
+        if statistics.age is not None:
+            detail = f"{spelled(statistics.age)} old"
+            yield Finding(rule, detail=detail, state="ok", subject=name)
+        if len(statistics.unknown) > statistics.known:
+            detail = (
+                f"{len(statistics.unknown)} lines are not understood, and {statistics.known} "
+                "values are ('conntrack-stat sync' shows the lines)"
+            )
+            yield Finding(rule, detail=detail, state="ok", subject=name)
+
+
+def _replication(
+    wanted: Sequence[Rule], own: SyncStatistics, peer: SyncStatistics, remembered: Remember
+) -> Iterator[Finding]:
+    """Yield what only both nodes together show: a standstill, and a fail-over."""
+    yield from _fail_over(wanted, own, peer)
+    now = takeover(own, peer)
+    earlier = None
+    try:
+        if now:
+            # Of reports, the last two are compared; of one that was never seen to be written anew,
+            # the last two runs.
+            earlier = remembered(REPLICATION, now) or remembered(RUNS, now)
+    except InvalidRequest as error:
+        yield Finding(wanted[0], detail=str(error), subject=STANDSTILL)
+        return
+    offered = offered_in_vain(earlier.counters, now) if earlier else 0
+    if earlier and offered:
+        detail = (
+            f"stands still: of {offered} new connections of this node in "
+            f"{spelled(earlier.seconds)}, the other node took over none"
+        )
+        yield Finding(wanted[0], detail=detail, state="critical", subject=STANDSTILL)
+
+
+def _fail_over(
+    wanted: Sequence[Rule], own: SyncStatistics, peer: SyncStatistics
+) -> Iterator[Finding]:
+    """Yield a warning if what the other node holds is not what this node sent."""
+    lacking, lost = not_external_share(own, peer), missing_share(own, peer)
+    for rule in wanted:
+        if rule.expression.metric.id != MISSING or lacking is None or lost is None:
+            continue
+        limit = rule.warning
+        if str(limit) and limit.match(lost * 100) and not limit.match(lacking * 100):
+            detail = (
+                f"the other node's external cache lacks {lacking:.0%} of this node's connections, "
+                "and its internal cache holds as many: a fail-over, until this node's table is "
+                "purged; else both nodes forward and do not replicate"
+            )
+            yield Finding(rule, detail=detail, state="warning")
 
 
 def _state(failure: ConntrackError) -> str:

@@ -86,7 +86,7 @@ SETTINGS = (
     ),
     Setting(
         "conntrackd_command",
-        "sudo -n /usr/sbin/conntrackd",
+        "sudo -n /usr/bin/timeout 5 /usr/sbin/conntrackd",
         words,
         "How agents that are not root ask conntrackd. Empty: by its socket.",
         shlex.join,

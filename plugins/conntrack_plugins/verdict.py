@@ -45,7 +45,8 @@ class Finding(NamedTuple):
     """One measured value in the unit that people read, or the reason why there is none.
 
     `detail` is that reason, or what to say beside the value; a `quiet` finding is told in the
-    first line only if it is bad. `state` is the verdict where there is no value.
+    first line only if it is bad. `state` is the verdict where there is no value; `subject` says
+    what it is about where that is no metric.
     """
 
     rule: Rule
@@ -55,11 +56,12 @@ class Finding(NamedTuple):
     detail: str = ""
     quiet: bool = False
     state: str = "unknown"
+    subject: str = ""
 
     @property
     def name(self) -> str:
-        """What the user calls it, as `cpu.early_drop/s`; a '|' would begin performance data."""
-        return expressions.text(self.rule.expression, self.labels).replace("|", "/")
+        """What the user calls it, as `cpu.early_drop/s`."""
+        return self.subject or expressions.text(self.rule.expression, self.labels)
 
     @property
     def number(self) -> str:
@@ -168,11 +170,12 @@ class FindingSummary(nagiosplugin.Summary):  # type: ignore[misc]
         """Return a line for each finding."""
         lines = []
         for result in results:
-            rule: Rule = result.metric.value.rule
+            finding: Finding = result.metric.value
             limits = (
-                f"warning {str(rule.warning) or 'none'}, critical {str(rule.critical) or 'none'}"
+                f"; warning {str(finding.rule.warning) or 'none'}"
+                f", critical {str(finding.rule.critical) or 'none'}"
             )
-            lines.append(f"{result.state}: {_said(result)}; {limits}")
+            lines.append(f"{result.state}: {_said(result)}{'' if finding.subject else limits}")
         return lines
 
 
@@ -187,11 +190,16 @@ def _sentences(results: Iterable[nagiosplugin.Result]) -> Iterator[str]:
 def _said(result: nagiosplugin.Result) -> str:
     finding: Finding = result.metric.value
     if finding.value is None:
-        return printable(f"{finding.name}: {finding.detail}")
+        return _sentence(f"{finding.name}: {finding.detail}")
     notes = ", ".join(note for note in (finding.detail, result.hint) if note)
     percent = "%" if finding.unit == "%" else ""
     value = f"{finding.name} {finding.number}{percent}"
-    return printable(f"{value} ({notes})" if notes else value)
+    return _sentence(f"{value} ({notes})" if notes else value)
+
+
+def _sentence(text: str) -> str:
+    """Return a text in one line, without what would begin performance data."""
+    return printable(text).replace("|", "/")
 
 
 class Findings(nagiosplugin.Resource):  # type: ignore[misc]

@@ -130,7 +130,7 @@ def start_up() -> Iterator[Pair]:
     report = str(TREE / "tests/data/conntrackd/ftfw/s-all.txt")
     yield Pair(
         "check_conntrackd / import nagiosplugin",
-        [*command("check_conntrackd"), "--file", report],
+        [*command("check_conntrackd"), "--file", report, "--max-age", "0"],
         [python, "-c", "import nagiosplugin"],
         1.5,
     )

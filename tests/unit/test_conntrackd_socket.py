@@ -25,6 +25,7 @@ from conntrack_common.errors import (
     DaemonUnsupported,
     InvalidRequest,
     MalformedData,
+    NoStatistics,
     NotAvailable,
     NotPermitted,
 )
@@ -197,7 +198,15 @@ def test_bytes_that_are_no_text(daemon):
         take(self, client)
         client.sendall(bytes(range(256)) + b"\n")
 
-    assert read_statistics(Socket(daemon(rubbish).path), ["ct"], 5).unknown
+    with pytest.raises(NoStatistics, match="3 lines"):
+        read_statistics(Socket(daemon(rubbish).path), ["ct"], 5)
+
+
+def test_a_daemon_that_answers_nothing_at_all(daemon):
+    with pytest.raises(NoStatistics, match="is empty"):
+        read_statistics(Socket(daemon(take).path), REQUESTS, 5)
+    # No child now, in a mode without queues: those are answers.
+    assert read_statistics(Socket(daemon(take).path), ["queue", "process"], 5).processes == ()
 
 
 def test_nothing_there(tmp_path):

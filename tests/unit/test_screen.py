@@ -103,7 +103,7 @@ def test_every_value_is_shown_whole(
     assert "…" not in text
     lines = text.split("\n")
     if show is on_a_terminal and width == 80:
-        assert max(len(line.rstrip("\r")) for line in lines) <= 80
+        assert max(len(line.rstrip("\r")) for line in lines if line.startswith("  ")) <= 80
     if show is in_a_pipe and table == "counters":
         assert len(lines) < 30  # a row stays a line, for those who count columns
 

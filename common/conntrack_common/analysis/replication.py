@@ -1,10 +1,21 @@
-"""Whether two conntrackd nodes hold the same connections."""
+"""Whether two conntrackd nodes hold the same connections.
+
+Numbers of entries are all that there is to compare, so this finds what must be missing, and not
+what may be.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+
+from conntrack_common.analysis.rates import differences
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from conntrack_common.sync_model import Cache, SyncStatistics
+
+BITS = 32  # the width of conntrackd's counters of entries
+OFFERED, CREATED, UPDATED, RESYNCED = "offered", "created", "updated", "resynced"
 
 
 def cache(statistics: SyncStatistics, name: str) -> Cache | None:
@@ -15,28 +26,67 @@ def cache(statistics: SyncStatistics, name: str) -> Cache | None:
     return None
 
 
-def missing_share(own: SyncStatistics, peer: SyncStatistics) -> float | None:
-    """Return which share of this node's internal cache the peer's external cache lacks.
+def incomparable(own: SyncStatistics, peer: SyncStatistics) -> str:
+    """Return why the nodes' numbers of entries can't be compared; "" if they can."""
+    internal, external = cache(own, "internal"), cache(peer, "external")
+    if internal is None:
+        return "this node's statistics have no internal cache to compare"
+    if internal.disabled:
+        return "this node keeps no internal cache (DisableInternalCache) to compare"
+    if external is None:
+        return "the other node's statistics have no external cache to compare"
+    if external.disabled:
+        return "the other node keeps no external cache (DisableExternalCache) to compare"
+    if internal.active is None or external.active is None:
+        return "the statistics of both nodes do not hold the numbers of entries"
+    return ""
 
-    Where the caches are disabled, what was created is compared in their place. None if either is
-    unknown; 0 for a node with nothing to replicate, as a backup has.
+
+def missing_share(own: SyncStatistics, peer: SyncStatistics) -> float | None:
+    """Return which share of this node's internal cache the peer can't hold in both of its caches.
+
+    After a fail-over, the other node has the connections in its internal cache, and this one still
+    has them, too. None if they can't be compared; 0 for a node with nothing to replicate, as a
+    backup has.
+    """
+    share = not_external_share(own, peer)
+    here, there = cache(own, "internal"), cache(peer, "internal")
+    if share is None or here is None or not here.active:
+        return share
+    return max(0.0, share - ((there.active if there else None) or 0) / here.active)
+
+
+def not_external_share(own: SyncStatistics, peer: SyncStatistics) -> float | None:
+    """Return which share of this node's internal cache the peer's external cache lacks."""
+    internal, external = cache(own, "internal"), cache(peer, "external")
+    if internal is None or external is None or internal.active is None or external.active is None:
+        return None
+    lacking = max(0, internal.active - external.active)
+    return lacking / internal.active if lacking else 0.0
+
+
+def takeover(own: SyncStatistics, peer: SyncStatistics) -> Mapping[str, int]:
+    """Return the counters that tell whether the peer takes over what this node offers it.
+
+    An entry that the peer has, or had, is updated and not created; most are where it keeps no
+    external cache. What a cache got from the kernel's table (`conntrackd -R`, at a fail-over) need
+    not be sent. Empty if a node does not say them.
     """
     internal, external = cache(own, "internal"), cache(peer, "external")
-    if internal is None or external is None:
-        return None
-    both = (internal.active, external.active)
-    if None in both:
-        both = (internal.created, external.created)
-    here, there = both
-    if here is None or there is None:
-        return None
-    return max(0.0, (here - there) / here) if here else 0.0
+    offered = internal.created if internal else None
+    created = external.created if external else None
+    updated = external.updated if external else None
+    if offered is None or created is None or updated is None:
+        return {}
+    resynced = (own.runtime.resync_kernel_table if own.runtime else None) or 0
+    return {OFFERED: offered, CREATED: created, UPDATED: updated, RESYNCED: resynced}
 
 
-def stands_still(created: float | None, taken_over: float | None) -> bool:
-    """Tell whether the other node takes nothing over although there is something to take over.
+def offered_in_vain(before: Mapping[str, int], now: Mapping[str, int]) -> int:
+    """Return how many entries this node offered while the peer took over none; 0 is none.
 
-    `created` is the growth per second of this node's internal cache, `taken_over` that of what the
-    other node made of it; what is unknown (None) stands for nothing.
+    Both are takeovers; what is unknown, as after a restart of a daemon, is none.
     """
-    return bool(created) and taken_over == 0
+    grown = differences(before, now, BITS) or {}
+    stands_still = grown.get(CREATED) == grown.get(UPDATED) == grown.get(RESYNCED) == 0
+    return grown.get(OFFERED, 0) if stands_still else 0

@@ -5,7 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
-from conntrack_common.errors import DaemonUnsupported, InvalidRequest, NotPermitted
+from conntrack_common.duration import spelled
+from conntrack_common.errors import DaemonUnsupported, InvalidRequest, NoStatistics, NotPermitted
+from conntrack_common.printable import printable
+from conntrack_common.record import NamedTuple
 from conntrack_common.sources.conntrackd_command import Command
 from conntrack_common.sources.conntrackd_requests import REQUESTS, too_long
 from conntrack_common.sources.conntrackd_socket import Socket
@@ -21,33 +24,70 @@ if TYPE_CHECKING:
 __all__ = ["REQUESTS", "Command", "SavedReport", "Socket", "read_answer", "read_statistics"]
 
 LONGEST_REPORT = 16 << 20  # a saved report may hold the resend queue
+LONGEST_QUOTE = 60
+
+
+class Report(NamedTuple):
+    """A saved report's text, and its age in seconds, None where it is no file."""
+
+    text: str
+    age: float | None
 
 
 class SavedReport:
-    """A file with what `conntrackd -s` printed, any number of times; "-" is standard input."""
+    """A file with what `conntrackd -s` printed, any number of times; "-" is standard input.
 
-    def __init__(self, path: str) -> None:
+    A file that was written more than `max_age` seconds ago (or that far in the future) says
+    nothing of now.
+    """
+
+    def __init__(self, path: str, max_age: float | None = None) -> None:
         self.path = path
+        self.max_age = max_age
 
-    def read(self) -> str:
-        """Return the text; raises InvalidRequest (no such file), NotPermitted, MalformedData."""
+    @property
+    def name(self) -> str:
+        """What a sentence calls it."""
+        return "standard input" if self.path == "-" else f"the report {self.path}"
+
+    def read(self) -> Report:
+        """Return text and age.
+
+        Raises InvalidRequest (no such file), NotPermitted, MalformedData, NoStatistics (too old).
+        """
+        import stat
+        from os import fstat
+
         # Not sys.stdin, which is None where standard input is closed.
         source = 0 if self.path == "-" else self.path
         try:
             with open(source, "rb", closefd=source != 0) as file:
                 content = file.read(LONGEST_REPORT + 1)
+                facts = fstat(file.fileno())
         except PermissionError as error:
             raise NotPermitted(
                 f"{self.path} may not be read by this user: let it be readable, or run as root"
             ) from error
-        except OSError as error:
+        except (OSError, ValueError) as error:  # ValueError: a NUL character in the name
+            problem = error.strerror if isinstance(error, OSError) else str(error)
             raise InvalidRequest(
-                f"the report {self.path} can't be read ({error.strerror}): name a file that holds "
-                "the output of 'conntrackd -s'"
+                f"{self.name} can't be read ({problem}): name a file that holds the output of "
+                "'conntrackd -s'"
             ) from error
         if len(content) > LONGEST_REPORT:
             raise too_long(self.path, LONGEST_REPORT)
-        return content.decode("utf-8-sig", "replace")
+        is_file = source != 0 and stat.S_ISREG(facts.st_mode)
+        age = time.time() - facts.st_mtime if is_file else None
+        if age is not None and self.max_age is not None and abs(age) > self.max_age:
+            raise self._outdated(age, self.max_age)
+        return Report(content.decode("utf-8-sig", "replace"), age)
+
+    def _outdated(self, age: float, limit: float) -> NoStatistics:
+        when = f"{spelled(age)} old" if age > 0 else f"of a time {spelled(-age)} from now"
+        return NoStatistics(
+            f"{self.name} is {when}, and may be {spelled(limit)} old: see why nothing writes it "
+            "anew, or raise --max-age"
+        )
 
 
 def read_statistics(way: Way, requests: Iterable[str], timeout: float) -> SyncStatistics:
@@ -55,15 +95,37 @@ def read_statistics(way: Way, requests: Iterable[str], timeout: float) -> SyncSt
 
     A request that its mode answers with nothing stands in `unsupported`. A saved report holds what
     it holds: it is not asked. Raises DaemonUnreachable, DaemonNotAnswering, NotPermitted,
-    NotAvailable, MalformedData, InvalidRequest.
+    NotAvailable, MalformedData, InvalidRequest, NoStatistics (not one value was understood).
     """
     if isinstance(way, SavedReport):
-        return parse_statistics(way.read())
+        text, age = way.read()
+        found = parse_statistics(text)
+        if not found.known:
+            raise _nothing(way.name, text)
+        return found._replace(report=way.path, age=age)
     deadline = time.monotonic() + timeout
-    found = SyncStatistics()
-    for request in requests:
+    found, asked = SyncStatistics(), tuple(requests)
+    for request in asked:
         found = merge(found, _ask(way, request, deadline))
+    # `runtime` is answered in every mode; to others, nothing may be the answer.
+    if not found.known and (found.unknown or "runtime" in asked):
+        raise _nothing(way.name, "\n".join(line.text for line in found.unknown))
     return found
+
+
+def _nothing(source: str, text: str) -> NoStatistics:
+    lines = [line for line in text.splitlines() if line.strip()]
+    if not lines:
+        return NoStatistics(
+            f"{source} is empty, as conntrackd's statistics never are: see whether the program "
+            "that should give them failed"
+        )
+    count = f"{len(lines)} line{'s' * (len(lines) > 1)}"
+    quoted = printable(lines[0].strip())[:LONGEST_QUOTE]
+    return NoStatistics(
+        f"{source} holds no statistics of conntrackd's in {count} (it begins with '{quoted}'): see "
+        "whether the program that should give them failed"
+    )
 
 
 def _ask(way: Socket | Command, request: str, deadline: float) -> SyncStatistics:

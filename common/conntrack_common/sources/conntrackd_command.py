@@ -43,6 +43,11 @@ class Command:
             )
         self.words = (*words, *(("-C", config) if config else ()))
 
+    @property
+    def name(self) -> str:
+        """What a sentence calls it."""
+        return f"the output of '{' '.join(self.words)} -s'"
+
     def answer(self, request: str, deadline: float) -> str:
         """Return the text that answers this request; `deadline` is a time.monotonic().
 

@@ -10,6 +10,7 @@ import stat
 from os import listdir
 from os import stat as stat_file
 
+from conntrack_common.digits import whole
 from conntrack_common.errors import NotAvailable, NotPermitted
 from conntrack_common.sources.procfs import ProcRoot
 from conntrack_common.sync_model import DaemonFacts, DaemonProcess
@@ -41,14 +42,14 @@ def _exists(path: str, *, is_socket: bool = False) -> bool | None:
 def find_daemons(proc: ProcRoot) -> tuple[DaemonProcess, ...]:
     """Return the running conntrackd daemons, without their children and without its clients."""
     try:
-        names = [name for name in listdir(proc.path) if name.isdigit()]
+        numbers = [whole(name) for name in listdir(proc.path)]
     except OSError:
         return ()
     found: dict[int, tuple[int, DaemonProcess]] = {}
-    for name in sorted(names, key=int):
-        parent_and_daemon = _read_daemon(proc, name)
+    for number in sorted(number for number in numbers if number is not None):
+        parent_and_daemon = _read_daemon(proc, str(number))
         if parent_and_daemon:
-            found[int(name)] = parent_and_daemon
+            found[number] = parent_and_daemon
     return tuple(daemon for parent, daemon in found.values() if parent not in found)
 
 
@@ -81,6 +82,7 @@ def parse_process(status: str, command: str) -> tuple[int, DaemonProcess] | None
             return None
     if len(state_and_parent) < 3 or state_and_parent[0] in ("Z", "X"):
         return None
-    if not (pid.isdigit() and state_and_parent[1].isdigit()):
+    own, parent = whole(pid), whole(state_and_parent[1])
+    if own is None or parent is None:
         return None
-    return int(state_and_parent[1]), DaemonProcess(int(pid), state_and_parent[0], config)
+    return parent, DaemonProcess(own, state_and_parent[0], config)

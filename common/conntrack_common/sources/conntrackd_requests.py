@@ -28,9 +28,9 @@ REQUESTS: Mapping[str, int] = MappingProxyType(
 )
 LONGEST_ANSWER = 1 << 20  # bytes; real ones have about 1,000
 WAYS_TO_BE_PERMITTED = (
-    "run it as root, or read by command and allow '/usr/sbin/conntrackd -s' and each '-s NAME' "
-    "that is read in sudoers, word for word (a '*' would allow -k, too), or give the socket a "
-    "group after each start of the daemon (chgrp and chmod 660)"
+    "run it as root, or read by command and allow in sudoers, word for word (a '*' would allow -k, "
+    "too), '/usr/bin/timeout 5 /usr/sbin/conntrackd -s' and each '-s NAME' that is read, or give "
+    "the socket a group after each start of the daemon (chgrp and chmod 660)"
 )
 
 

@@ -33,6 +33,11 @@ class Socket:
     def __init__(self, path: str) -> None:
         self.path = path
 
+    @property
+    def name(self) -> str:
+        """What a sentence calls it."""
+        return f"the answer on {self.path}"
+
     def answer(self, request: str, deadline: float) -> str:
         """Return the text that answers this request; `deadline` is a time.monotonic().
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 
+from conntrack_common.digits import whole
 from conntrack_common.sources.conntrackd_labels import (
     BYPASSED,
     CACHE,
@@ -58,6 +59,10 @@ RESEND_LINE = re.compile(r"(?:control|object) -> seq:\d")
 CHILD = re.compile(r"PID=(\d{1,10}) type=(\w+)", re.ASCII)
 # A saved report may show the command before its answer; nothing else marks those of `-s expect`.
 COMMAND = re.compile(r"(?:.*[\s/])?conntrackd\s(?:.*\s)?-s(?:\s+(\w+))?")
+# VyOS' 'show conntrack-sync statistics' prints two answers under headings of its own.
+REPORTS = {"Main Table Statistics": "ct", "Expect Table Statistics": "expect"}
+# A shell's prompt, with the command that it was given: root@fw:~#, vyos@vyos:~$, [root@fw ~]#
+PROMPT = re.compile(r"\[?[\w.-]+@[\w.-]+(?:[: ][\w~/.-]*)?\]?[#$>%](?: .*)?")
 
 
 def parse_statistics(text: str, request: str = "ct") -> SyncStatistics:
@@ -112,14 +117,6 @@ def _merge_rows(first: tuple[Any, ...], second: tuple[Any, ...], width: int) -> 
     return tuple(rows.values())
 
 
-def _number(digits: str) -> int | None:
-    """Return the number, or None if this is none that conntrackd can print (64 bits at most)."""
-    if len(digits) > 20 or not (digits.isascii() and digits.isdigit()):
-        return None
-    value = int(digits)
-    return value if value < 1 << 64 else None
-
-
 class _Reader:
     """What the lines said so far, and the section that the next one stands in."""
 
@@ -156,7 +153,11 @@ class _Reader:
             understood = self.read_numbers(label, rest)
         elif self.enter_heading(label):
             # Some who quote a text join the heading and its first line.
-            understood = not rest.strip() or self.read_row(rest.strip())
+            understood = not rest.strip() or self.read_joined(rest.strip())
+        elif label in REPORTS:
+            self.kind = REPORTS[label]
+            self.leave("")
+            understood = not rest
         else:
             understood = self.read_one_liner(label, rest) or self.read_other(line)
         if not understood:
@@ -197,12 +198,19 @@ class _Reader:
         self.values.update((name, value) for name, value in said.items() if value is not None)
         return True
 
+    def read_joined(self, text: str) -> bool:
+        """Take a line that stands behind its heading."""
+        label, _, rest = text.partition(":")
+        if label in self.labels:
+            return self.read_numbers(label, rest)
+        return self.read_row(text)
+
     def read_numbers(self, label: str, rest: str) -> bool:
         """Take the numbers of a labelled line; false, and none, if one can't be read."""
         fields = self.labels[label]
         if label in WITH_NOT_FOUND:
             self.labels = WITH_NOT_FOUND[label]
-        numbers = [_number(word) for word in SEPARATORS.sub(" ", rest).split()]
+        numbers = [whole(word) for word in SEPARATORS.sub(" ", rest).split()]
         if len(numbers) != len(fields) or None in numbers:
             return False
         self.values.update(zip(fields, numbers))
@@ -214,7 +222,7 @@ class _Reader:
             return False
         found: dict[str, int] = {}
         for digits, unit in UNIT.findall(text):
-            number = _number(digits)
+            number = whole(digits)
             if number is None or unit not in self.units:
                 return False
             found[self.units[unit]] = number
@@ -253,9 +261,12 @@ class _Reader:
         if child:
             self.processes.append(ChildProcess(int(child[1]), child[2]))
         elif resend:
-            self.resend_length = _number(resend[1])
+            self.resend_length = whole(resend[1])
         elif command:
-            self.kind = "expect" if command[1] == "expect" else "ct"
+            # conntrackd takes its words shortened; no other begins with the same letter.
+            self.kind = "expect" if "expect".startswith(command[1] or "ct") else "ct"
+        elif PROMPT.fullmatch(line):
+            self.kind = "ct"
         else:
             return False
         self.leave("")

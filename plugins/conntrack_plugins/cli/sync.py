@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 
-from conntrack_common.collect import collect_sync, require
-from conntrack_common.errors import InvalidRequest
-from conntrack_common.metrics import find, select, shown
+from conntrack_common.collect import collect_sync
+from conntrack_common.duration import spelled
+from conntrack_common.errors import ConntrackError, InvalidRequest
+from conntrack_common.metrics import absences, find, select, shown
 from conntrack_common.model import Reading
 from conntrack_common.printable import printable
 from conntrack_common.sync_model import SyncStatistics
@@ -19,10 +20,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
 
+    from conntrack_common.sources.conntrackd import Way
+
 EXAMPLES = """\
   conntrack-stat sync
   conntrack-stat sync --watch 5
-  conntrack-stat sync --peer-command 'ssh other sudo -n /usr/sbin/conntrackd'
+  conntrack-stat sync --peer-command 'ssh other sudo -n /usr/bin/timeout 5 /usr/sbin/conntrackd'
   conntrackd -s | conntrack-stat sync --file -
 """
 TIMEOUT = 5.0
@@ -42,36 +45,59 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def sync(args: argparse.Namespace) -> Iterator[str]:
-    """Yield one screen of statistics, or one after the other."""
+    """Yield one screen of statistics, or one after the other; what failed is raised at the end."""
     asked = daemon.way(args.file, args.command, args.socket, args.config)
     peer = daemon.peer_way(args.peer_file, args.peer_command, args.peer_socket)
-    if args.watch is not None and not (0.2 <= args.watch <= 86400 and not args.file):
+    if args.watch is None:
+        yield from _look(asked, peer, json=args.json)
+        return
+    if args.file or not 0.2 <= args.watch <= 86400:
         raise InvalidRequest("--watch takes 0.2 seconds to a day, and a daemon that can be asked")
-    wanted = select(["sync.*"])
     while True:
-        reading = collect_sync(asked, peer, TIMEOUT)
-        if args.json:
-            yield as_json(document(reading, wanted))
-        require([reading], wanted)
-        if not args.json:
-            yield from _screen(reading)
-        if args.watch is None:
-            return
+        try:
+            yield from _look(asked, peer, json=args.json)
+        except InvalidRequest:
+            raise
+        except ConntrackError as error:  # it may be restarted while it is watched
+            yield "" if args.json else f"{error}\n"
         time.sleep(args.watch)
         yield "" if args.json else "\n"
 
 
-def _screen(reading: Reading) -> Iterator[str]:
-    found = reading.sync
-    if found is None:
-        return
-    uptime = found.runtime.uptime if found.runtime else None
-    since = "" if uptime is None else f", up {uptime // 3600} h {uptime % 3600 // 60} min"
-    yield f"conntrackd on {reading.host}{since}\n\n"
-    yield from _section("caches", found.caches, CACHE_COLUMNS)
+def _look(asked: Way, peer: Way | None, *, json: bool) -> Iterator[str]:
+    wanted = select(["sync.*"])
+    reading = collect_sync(asked, peer, TIMEOUT)
+    if json:
+        yield as_json(document(reading, wanted))
+    elif reading.sync:
+        yield from _screen(reading, reading.sync)
+    for part in ("sync", "peer"):
+        if part in reading.failures:
+            raise reading.failures[part]
+
+
+def _screen(reading: Reading, found: SyncStatistics) -> Iterator[str]:
+    yield f"{', '.join(_heading(reading.host, found))}\n\n"
+    for title, kind in (("caches", "ct"), ("expectations", "expect")):
+        rows = [cache for cache in found.caches if cache.kind == kind]
+        yield from _section(title, rows, CACHE_COLUMNS)
     yield from _section("links", found.links, LINK_COLUMNS)
     yield from _section("queues", found.queues, QUEUE_COLUMNS)
     yield from _health(reading, found)
+
+
+def _heading(host: str, found: SyncStatistics) -> Iterator[str]:
+    uptime = found.runtime.uptime if found.runtime else None
+    since = [] if uptime is None else [f"up {uptime // 3600} h {uptime % 3600 // 60} min"]
+    if found.report is None:
+        yield f"conntrackd on {host}"
+    else:
+        name = "standard input" if found.report == "-" else printable(found.report)
+        age = "" if found.age is None else f", {spelled(found.age)} old"
+        yield f"conntrackd by {name}{age}"
+    yield from since
+    if len(found.unknown) > found.known:
+        yield f"{len(found.unknown)} lines are not understood"
 
 
 CACHE_COLUMNS = (
@@ -104,17 +130,21 @@ def _text(value: object) -> str:
 
 def _health(reading: Reading, found: SyncStatistics) -> Iterator[str]:
     numbers = {
-        "messages lost": found.tracking and found.tracking.lost,
-        "messages malformed": found.tracking and found.tracking.malformed,
-        "netlink overruns": found.runtime and found.runtime.netlink_overrun,
-        "children failed": found.runtime and found.runtime.child_failed,
+        "messages lost": "sync.messages.lost",
+        "messages malformed": "sync.messages.malformed",
+        "netlink overruns": "sync.runtime.netlink_overrun",
+        "children failed": "sync.runtime.child_failed",
     }
-    told = [f"{name} {value:,}" for name, value in numbers.items() if value is not None]
+    told = [
+        f"{name} {value:,}"
+        for name, metric in numbers.items()
+        for value in find(metric).take(reading).values()
+    ]
     yield f"{', '.join(told)}\n" if told else ""
-    missing = find("sync.peer.missing")
-    for share in missing.take(reading).values():
-        yield f"the other node lacks {shown(missing, share):.1f}% of this node's connections\n"
-    if "peer" in reading.failures:
-        yield f"the other node: {reading.failures['peer']}\n"
+    if reading.peer:
+        missing = find("sync.peer.missing")
+        for share in missing.take(reading).values():
+            yield f"the other node lacks {shown(missing, share):.1f}% of this node's connections\n"
+        yield from (f"{absent.reason}\n" for absent in absences(reading, [missing]))
     for line in found.unknown:
         yield printable(f"not understood ({line.section}): {line.text}") + "\n"
