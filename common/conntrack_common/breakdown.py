@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from conntrack_common.analysis.change import is_approximate
 from conntrack_common.errors import Interrupted, InvalidRequest
-from conntrack_common.filters import ZONES, Filter, zone_of
+from conntrack_common.filters import Filter
 from conntrack_common.model import Breakdown, Change, Group, TableCounts
 from conntrack_common.record import NamedTuple
 from conntrack_common.sources.dump import Pass
@@ -83,7 +83,9 @@ DIMENSIONS: Mapping[str, Few | Many] = {
     "protocol": Few(("orig_protocol",), lambda found: (_protocol(found),)),
     "state": Few(tuple(STATES), lambda found: (state_name(found),)),
     "family": Few(("family",), lambda found: (FAMILIES.get(found["family"]),)),
-    "zone": Few(ZONES, lambda found: (str(zone_of(found)),)),
+    "zone": Few(("zone",), lambda found: (str(found.get("zone", 0)),)),
+    "orig-zone": Few(("orig_zone",), lambda found: (str(found.get("orig_zone", 0)),)),
+    "reply-zone": Few(("reply_zone",), lambda found: (str(found.get("reply_zone", 0)),)),
     "status": Few(("status",), lambda found: status_names(found.get("status", 0))),
     "tcp_state": Few(("tcp_state",), lambda found: _state(found, "tcp_state")),
     "helper": Few(("helper",), lambda found: (text(found.get("helper")),)),

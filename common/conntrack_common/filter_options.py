@@ -1,14 +1,41 @@
-"""conntrack(8)'s filter options as words: their names, and how a command line becomes a Filter."""
+"""conntrack(8)'s filter options as words: their names, and how a command line becomes a Filter.
+
+Meaning and values: conntrack(8), and its extensions/libct_proto_*.c for a protocol's own options.
+"""
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Mapping
 
 from conntrack_common.errors import InvalidRequest
-from conntrack_common.filters import ADDRESSES, DST_NAT, PORTS, SRC_NAT, Filter, Prefix
+from conntrack_common.filter_values import (
+    parse_code,
+    parse_family,
+    parse_identifier,
+    parse_key,
+    parse_labels,
+    parse_mark,
+    parse_mask,
+    parse_nat,
+    parse_network,
+    parse_port,
+    parse_secmark,
+    parse_state,
+    parse_status,
+    parse_type,
+    parse_zone,
+)
+from conntrack_common.filters import NATS, NETWORKS, PORTS, ZONES, Filter
 from conntrack_common.record import NamedTuple
-from conntrack_common.terms import SEEN_REPLY, STATES, STATUS_FLAGS, protocol_number
+from conntrack_common.terms import (
+    GRE,
+    ICMP,
+    ICMPV6,
+    PORT_PROTOCOLS,
+    STATE_PROTOCOLS,
+    protocol_name,
+    protocol_number,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,29 +53,50 @@ class Option(NamedTuple):
     @property
     def value_is_optional(self) -> bool:
         """True for the NAT options: without an address they mean any."""
-        return self.name in NAT
+        return self.name in NATS
+
+    @property
+    def is_list(self) -> bool:
+        """True if its value is a list, to which giving the option again adds."""
+        return self.metavar.endswith(",…")
 
 
 OPTIONS = (
-    Option(("-p", "--proto"), "proto", "PROTO", "protocol: tcp, udp, icmp …, or a number"),
+    Option(("-p", "--proto", "--protonum"), "proto", "PROTO", "protocol: tcp, udp … or a number"),
     Option(("--state",), "state", "STATE", "TCP, SCTP or DCCP state, as ESTABLISHED"),
     Option(("-s", "--orig-src", "--src"), "orig_src", "IP[/N]", "source of the first packet"),
     Option(("-d", "--orig-dst", "--dst"), "orig_dst", "IP[/N]", "destination of the first packet"),
+    Option(("--mask-src",), "mask_src", "MASK", "the mask of --orig-src, as 255.255.255.0"),
+    Option(("--mask-dst",), "mask_dst", "MASK", "the mask of --orig-dst"),
     Option(("-r", "--reply-src"), "reply_src", "IP[/N]", "source of the reply"),
     Option(("-q", "--reply-dst"), "reply_dst", "IP[/N]", "destination of the reply"),
     Option(("--sport", "--orig-port-src"), "orig_sport", "PORT", "source port: number or name"),
     Option(("--dport", "--orig-port-dst"), "orig_dport", "PORT", "destination port"),
     Option(("--reply-port-src",), "reply_sport", "PORT", "source port of the reply"),
     Option(("--reply-port-dst",), "reply_dport", "PORT", "destination port of the reply"),
+    Option(("--icmp-type",), "icmp_type", "NUMBER", "ICMP's type"),
+    Option(("--icmp-code",), "icmp_code", "NUMBER", "ICMP's code"),
+    Option(("--icmp-id",), "icmp_id", "NUMBER", "ICMP's identifier"),
+    Option(("--icmpv6-type",), "icmpv6_type", "NUMBER", "ICMPv6's type"),
+    Option(("--icmpv6-code",), "icmpv6_code", "NUMBER", "ICMPv6's code"),
+    Option(("--icmpv6-id",), "icmpv6_id", "NUMBER", "ICMPv6's identifier"),
+    Option(("--srckey", "--orig-key-src"), "orig_key_src", "KEY", "GRE's source key"),
+    Option(("--dstkey", "--orig-key-dst"), "orig_key_dst", "KEY", "GRE's destination key"),
+    Option(("--reply-key-src",), "reply_key_src", "KEY", "GRE's source key of the reply"),
+    Option(("--reply-key-dst",), "reply_key_dst", "KEY", "GRE's destination key of the reply"),
     Option(("-f", "--family"), "family", "ipv4|ipv6", "one address family (default: both)"),
     Option(("-m", "--mark"), "mark", "MARK[/MASK]", "connection mark"),
-    Option(("-u", "--status"), "status", "FLAG,…", "all of these flags, as ASSURED or UNREPLIED"),
-    Option(("-w", "--zone"), "zone", "ZONE", "conntrack zone"),
-    Option(("-n", "--src-nat"), "src_nat", "IP", "with translated source (to IP)"),
-    Option(("-g", "--dst-nat"), "dst_nat", "IP", "with translated destination (to IP)"),
-    Option(("-j", "--any-nat"), "any_nat", "", "translated either way"),
+    Option(("-l", "--label"), "label", "LABEL,…", "all of these labels: names or numbers"),
+    Option(("-c", "--secmark"), "secmark", "CONTEXT", "security context"),
+    Option(("-u", "--status"), "status", "FLAG,…", "all of these flags, none of these !FLAGs"),
+    Option(("-w", "--zone"), "zone", "ZONE", "conntrack zone of both directions"),
+    Option(("--orig-zone",), "orig_zone", "ZONE", "zone of the original direction alone"),
+    Option(("--reply-zone",), "reply_zone", "ZONE", "zone of the reply direction alone"),
+    Option(("-n", "--src-nat"), "src_nat", "IP[:PORT]", "with translated source (to IP, PORT)"),
+    Option(("-g", "--dst-nat"), "dst_nat", "IP[:PORT]", "with translated destination"),
+    Option(("-j", "--any-nat"), "any_nat", "IP[:PORT]", "translated either way"),
 )
-FAMILIES = {"ipv4": int(socket.AF_INET), "ipv6": int(socket.AF_INET6)}
+FLAGS = {option.name: option.flags[-1] for option in OPTIONS}
 
 
 def build(words: Mapping[str, str]) -> Filter:
@@ -58,107 +106,58 @@ def build(words: Mapping[str, str]) -> Filter:
     """
     parsed: dict[str, Any] = {}
     for name, text in words.items():
-        if name in NAT:
-            flags, field = NAT[name]
-            parsed["nat"] = parsed.get("nat", 0) | flags
-            if text and not field:
-                raise InvalidRequest("--any-nat takes no address here: use --src-nat or --dst-nat")
-            if text:
-                parsed[field] = parse_prefix(text)
-        else:
-            field, parse = PARSERS[name]
-            parsed[field] = parse(text)
-    families = {value.family for value in parsed.values() if isinstance(value, Prefix)}
-    families |= {parsed["family"]} if "family" in parsed else set()
-    if len(families) > 1:
+        field, parse = PARSERS[name]
+        parsed[field] = parse(text)
+    _mask(parsed, "orig_src", "mask_src")
+    _mask(parsed, "orig_dst", "mask_dst")
+    parsed.update(_protocol_of(words, parsed.get("protocol")))
+    wanted = Filter(**parsed)
+    _check(wanted)
+    return wanted
+
+
+def _mask(parsed: dict[str, Any], name: str, mask: str) -> None:
+    """Give a network the mask that an option of its own says."""
+    if mask in parsed:
+        if name not in parsed:
+            raise InvalidRequest(f"{FLAGS[mask]} is the mask of {FLAGS[name]}, which is missing")
+        network, given = parsed[name], parsed.pop(mask)
+        if len(network.address) != len(given):
+            raise InvalidRequest(f"{FLAGS[mask]} and {FLAGS[name]} are of two address families")
+        parsed[name] = network._replace(mask=given)
+
+
+def _protocol_of(words: Mapping[str, str], protocol: int | None) -> dict[str, int]:
+    """Return the protocol, also where an option implies it that no other protocol has."""
+    for name in IMPLIED.keys() & words.keys():
+        if protocol not in {None, IMPLIED[name]}:
+            raise InvalidRequest(
+                f"{FLAGS[name]} is for {protocol_name(IMPLIED[name])} alone: leave it out, "
+                "or the option that asks for another protocol"
+            )
+        protocol = IMPLIED[name]
+    if protocol is None:
+        return {}
+    for name in PORTS:
+        if name in words and protocol not in PORT_PROTOCOLS:
+            raise InvalidRequest(f"{FLAGS[name]}: {protocol_name(protocol)} has no ports")
+    return {"protocol": protocol}
+
+
+def _check(wanted: Filter) -> None:
+    """Raise InvalidRequest for a filter that no entry can pass."""
+    states = STATE_PROTOCOLS.get(wanted.protocol or 0, ())
+    if wanted.state is not None and wanted.protocol is not None and wanted.state not in states:
+        name = protocol_name(wanted.protocol)
+        known = f"known are {', '.join(states)}" if states else "it has no states"
+        raise InvalidRequest(f"{wanted.state!r} is no state of {name}: {known}")
+    if wanted.any_nat is not None and (wanted.src_nat, wanted.dst_nat) != (None, None):
+        raise InvalidRequest("--any-nat can't be given with --src-nat or --dst-nat")
+    if not wanted.families:
         raise InvalidRequest("the filter names IPv4 and IPv6 at once, and no entry is both")
-    return Filter(**parsed)
-
-
-def parse_prefix(text: str) -> Prefix:
-    """Return an address or prefix (10.0.0.0/8, 2001:db8::/32); raises InvalidRequest."""
-    address, slash, length = text.partition("/")
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    try:
-        packed = socket.inet_pton(family, address)
-    except (OSError, ValueError):  # ValueError: a NUL character, before Python 3.10
-        raise InvalidRequest(f"{text!r} is no address: write 192.0.2.1 or 10.0.0.0/8") from None
-    bits = len(packed) * 8
-    if slash and "." in length and family == socket.AF_INET:
-        return Prefix(int(family), packed, _mask_length(text, length))
-    if slash and not (length.isascii() and length.isdigit() and int(length) <= bits):
-        raise InvalidRequest(f"{text!r} is no prefix: its length is 0 to {bits}")
-    return Prefix(int(family), packed, int(length) if slash else bits)
-
-
-def _mask_length(text: str, mask: str) -> int:
-    """Return the length of a mask such as 255.255.255.0."""
-    try:
-        number = int.from_bytes(socket.inet_pton(socket.AF_INET, mask), "big")
-    except (OSError, ValueError):
-        raise InvalidRequest(f"{text!r}: {mask!r} is no mask") from None
-    length = bin(number).count("1")
-    if number != (0xFFFFFFFF << (32 - length)) & 0xFFFFFFFF:
-        raise InvalidRequest(f"{text!r}: the mask {mask} has holes, and no prefix fits it")
-    return length
-
-
-def parse_port(text: str) -> int:
-    """Return a port's number (443, https); raises InvalidRequest."""
-    if text.isascii() and text.isdigit() and int(text) < 65536:
-        return int(text)
-    try:
-        return socket.getservbyname(text)
-    except (OSError, ValueError):
-        raise InvalidRequest(f"{text!r} is no port: give 0 to 65535, or a service's name") from None
-
-
-def parse_status(text: str) -> tuple[int, int]:
-    """Return the flags that must be set and those that must not; raises InvalidRequest."""
-    required = forbidden = 0
-    for word in text.upper().split(","):
-        if word in {"UNREPLIED", "UNSET"}:
-            forbidden |= SEEN_REPLY | (STATUS_FLAGS["ASSURED"] if word == "UNSET" else 0)
-        elif word in STATUS_FLAGS:
-            required |= STATUS_FLAGS[word]
-        else:
-            known = ", ".join(["UNREPLIED", *STATUS_FLAGS])
-            raise InvalidRequest(f"{word!r} is no status: known are {known}")
-    return required, forbidden
-
-
-def parse_mark(text: str) -> tuple[int, int]:
-    """Return a mark's value and mask (0x10/0xff); raises InvalidRequest."""
-    value, slash, mask = text.partition("/")
-    try:
-        parsed = int(value, 0), int(mask, 0) if slash else 0xFFFFFFFF
-    except ValueError:
-        parsed = (-1, -1)
-    if not all(0 <= number <= 0xFFFFFFFF for number in parsed):
-        raise InvalidRequest(f"{text!r} is no mark: write a number, or NUMBER/MASK, as 0x10/0xff")
-    return parsed
-
-
-def parse_zone(text: str) -> int:
-    """Return a zone's number; raises InvalidRequest."""
-    if not (text.isascii() and text.isdigit() and int(text) < 65536):
-        raise InvalidRequest(f"{text!r} is no zone: a zone is a number from 0 to 65535")
-    return int(text)
-
-
-def parse_state(text: str) -> str:
-    """Return a state's name; raises InvalidRequest."""
-    known = [name for names in STATES.values() for name in names]
-    if text.upper() not in known:
-        raise InvalidRequest(f"{text!r} is no state: known are {', '.join(dict.fromkeys(known))}")
-    return text.upper()
-
-
-def parse_family(text: str) -> int:
-    """Return an address family's number; raises InvalidRequest."""
-    if text not in FAMILIES:
-        raise InvalidRequest(f"{text!r} is no address family: write ipv4 or ipv6")
-    return FAMILIES[text]
+    required, forbidden = wanted.flags
+    if required & forbidden:
+        raise InvalidRequest("--status asks for a flag and its opposite at once")
 
 
 # How each option's text is read, and the field of Filter that it becomes.
@@ -167,14 +166,27 @@ PARSERS: Mapping[str, tuple[str, Callable[[str], object]]] = {
     "state": ("state", parse_state),
     "family": ("family", parse_family),
     "mark": ("mark", parse_mark),
+    "label": ("labels", parse_labels),
+    "secmark": ("secmark", parse_secmark),
     "status": ("status", parse_status),
-    "zone": ("zone", parse_zone),
-    **{name: (name, parse_prefix) for name in ADDRESSES},
+    "mask_src": ("mask_src", parse_mask),
+    "mask_dst": ("mask_dst", parse_mask),
+    **{name: (name, parse_zone) for name in ZONES},
+    **{name: (name, parse_network) for name in NETWORKS},
     **{name: (name, parse_port) for name in PORTS},
+    **{name: (name, parse_nat) for name in NATS},
+    **{f"{icmp}_type": ("icmp_type", parse_type) for icmp in ("icmp", "icmpv6")},
+    **{f"{icmp}_code": ("icmp_code", parse_code) for icmp in ("icmp", "icmpv6")},
+    **{f"{icmp}_id": ("icmp_id", parse_identifier) for icmp in ("icmp", "icmpv6")},
+    "orig_key_src": ("orig_sport", parse_key),
+    "orig_key_dst": ("orig_dport", parse_key),
+    "reply_key_src": ("reply_sport", parse_key),
+    "reply_key_dst": ("reply_dport", parse_key),
 }
-# A translated source is where the replies go to; a translated destination is where they come from.
-NAT = {
-    "src_nat": (SRC_NAT, "reply_dst"),
-    "dst_nat": (DST_NAT, "reply_src"),
-    "any_nat": (SRC_NAT | DST_NAT, ""),
+# The protocol of options that only one has.
+IMPLIED = {
+    name: protocol
+    for protocol, word in ((ICMP, "icmp_"), (ICMPV6, "icmpv6_"), (GRE, "_key_"))
+    for name in PARSERS
+    if word in name
 }

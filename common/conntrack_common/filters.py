@@ -1,224 +1,293 @@
-"""conntrack(8)'s filters: parsed once, and split into what the kernel filters and the rest.
+"""conntrack(8)'s filters: which entries of the table are meant.
 
-Meaning: conntrack(8), "FILTER PARAMETERS". Unlike there, both address families are meant unless
-one is named. What the kernel filters is filtered here once more, because older kernels ignore a
-filter that they don't know: they give the same answer, slower.
+Meaning: conntrack(8), "FILTER PARAMETERS", and filter_nat and nfct_filter of conntrack-tools'
+src/conntrack.c. The kernel leaves out what it can (sources/dump_filter.py), and everything is
+tested here once more: kernels that can do less give the same answer, slower.
 """
 
 from __future__ import annotations
 
 import socket
-import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
+from conntrack_common.errors import InvalidRequest
 from conntrack_common.record import NamedTuple
+from conntrack_common.sources.connlabels import label_bits
 from conntrack_common.sources.dump import ALL, Request
-from conntrack_common.sources.layout import (
-    CTA_MARK,
-    CTA_STATUS,
-    CTA_TUPLE_IP,
-    CTA_TUPLE_ORIG,
-    CTA_TUPLE_PROTO,
-    CTA_ZONE,
-)
-from conntrack_common.sources.netlink import attribute
-from conntrack_common.terms import (
-    STATES,
-    STATUS_FLAGS,
-    state_name,
-)
+from conntrack_common.sources.dump_filter import Wanted
+from conntrack_common.terms import GRE, STATES, STATUS_FLAGS, state_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    Values = tuple[Any, ...]
+    Holds = Callable[[Values], bool]
+
 ANY_FAMILY = 0  # AF_UNSPEC
-NLA_F_NESTED = 0x8000
-CTA_MARK_MASK, CTA_FILTER, CTA_STATUS_MASK = 21, 25, 26
-CTA_FILTER_ORIG_FLAGS, CTA_FILTER_REPLY_FLAGS = 1, 2
-# Bits of those flags (ctnetlink_filter in nf_conntrack_netlink.c, since Linux 5.8).
-F_IP_SRC, F_IP_DST, F_PROTO_NUM, F_SRC_PORT, F_DST_PORT = 1 << 0, 1 << 1, 1 << 3, 1 << 4, 1 << 5
-PORT_PROTOCOLS = (6, 17, 33, 132, 136)
 SRC_NAT, DST_NAT = STATUS_FLAGS["SRC_NAT"], STATUS_FLAGS["DST_NAT"]
+NETWORKS = ("orig_src", "orig_dst", "reply_src", "reply_dst")
+PORTS = ("orig_sport", "orig_dport", "reply_sport", "reply_dport")
+ZONES = ("zone", "orig_zone", "reply_zone")
+NATS = ("src_nat", "dst_nat", "any_nat")
+# Fields of Filter, and those of a message that must have the same value: with few values, and with
+# many.
+FEW = {
+    "family": "family",
+    "protocol": "orig_protocol",
+    "icmp_type": "orig_icmp_type",
+    "icmp_code": "orig_icmp_code",
+    **{name: name for name in ZONES},
+}
+MANY = {**{name: name for name in PORTS}, "icmp_id": "orig_icmp_id"}
+# What an end was translated to: replies go to the new source, and come from the new destination.
+TO_SRC, TO_DST = ("reply_dst", "reply_dport"), ("reply_src", "reply_sport")
 
 
-class Prefix(NamedTuple):
-    """An address, or all those that begin alike; `address` holds 4 or 16 bytes."""
+class Network(NamedTuple):
+    """An address, or all that are alike under a mask; both hold 4 or 16 bytes."""
 
-    family: int
     address: bytes
-    length: int
+    mask: bytes
+
+    @property
+    def family(self) -> int:
+        """The addresses' family."""
+        return int(socket.AF_INET if len(self.address) == 4 else socket.AF_INET6)
 
     @property
     def is_one(self) -> bool:
         """True for a single address."""
-        return self.length == len(self.address) * 8
+        return self.mask == b"\xff" * len(self.mask)
 
-    def matcher(self) -> Callable[[object], bool]:
-        """Return what tells whether an address (4 or 16 bytes, or None) begins so."""
-        size, shift = len(self.address), len(self.address) * 8 - self.length
-        wanted = int.from_bytes(self.address, "big") >> shift
+    def holds(self, at: int) -> Holds:
+        """Return what tells whether the address at this place of a tuple of values is meant."""
+        wanted, size = self.address, len(self.address)
+        if self.is_one:
+            return lambda values: values[at] == wanted
+        mask = int.from_bytes(self.mask, "big")
+        network = int.from_bytes(self.address, "big") & mask
 
-        def matches(address: object) -> bool:
+        def is_within(values: Values) -> bool:
+            address = values[at]
             return (
-                isinstance(address, bytes)
+                address is not None
                 and len(address) == size
-                and int.from_bytes(address, "big") >> shift == wanted
+                and int.from_bytes(address, "big") & mask == network
             )
 
-        return matches
+        return is_within
+
+
+class Nat(NamedTuple):
+    """What an end was translated to; what is None is any."""
+
+    network: Network | None = None
+    port: int | None = None
 
 
 class Filter(NamedTuple):
     """Which entries are meant; what is None is left open.
 
-    `status` are flags that must be set and flags that must not be; `mark` is value and mask;
-    `nat` are status flags of which one must be set, with the address that it must have become.
+    `status` are flags that must be set and flags that must not be; `mark` is a value and its mask;
+    `labels` are bits that must be set; `secmark` is a security context's name, or its number.
+    `zone` is the zone of both directions, 0 if an entry has none.
     """
 
     family: int | None = None
     protocol: int | None = None
     state: str | None = None
-    orig_src: Prefix | None = None
-    orig_dst: Prefix | None = None
-    reply_src: Prefix | None = None
-    reply_dst: Prefix | None = None
+    orig_src: Network | None = None
+    orig_dst: Network | None = None
+    reply_src: Network | None = None
+    reply_dst: Network | None = None
     orig_sport: int | None = None
     orig_dport: int | None = None
     reply_sport: int | None = None
     reply_dport: int | None = None
+    icmp_type: int | None = None
+    icmp_code: int | None = None
+    icmp_id: int | None = None
     status: tuple[int, int] = (0, 0)
     mark: tuple[int, int] | None = None
+    labels: int = 0
+    secmark: int | str | None = None
     zone: int | None = None
-    nat: int = 0
+    orig_zone: int | None = None
+    reply_zone: int | None = None
+    src_nat: Nat | None = None
+    dst_nat: Nat | None = None
+    any_nat: Nat | None = None
+
+    @property
+    def flags(self) -> tuple[int, int]:
+        """The status flags that must be set, those of NAT among them, and those that must not."""
+        required, forbidden = self.status
+        required |= 0 if self.src_nat is None else SRC_NAT
+        required |= 0 if self.dst_nat is None else DST_NAT
+        return required, forbidden
+
+    @property
+    def families(self) -> tuple[int, ...]:
+        """The address families that can be meant: both, one, or none."""
+        nats = [nat for name in NATS if (nat := getattr(self, name)) is not None]
+        networks = [getattr(self, name) for name in NETWORKS] + [nat.network for nat in nats]
+        wanted = {network.family for network in networks if network is not None}
+        wanted |= {self.family} if self.family is not None else set()
+        both = (int(socket.AF_INET), int(socket.AF_INET6))
+        return tuple(family for family in both if wanted <= {family})
+
+    @property
+    def _is_about_ports(self) -> bool:
+        """True where a port is meant and GRE's keys, which stand in its place, are not."""
+        return self.protocol is None and any(getattr(self, name) is not None for name in PORTS)
 
     @property
     def key(self) -> tuple[str, ...]:
         """The fields with few values that `accepts` looks at."""
-        needed = {
-            "family": self.family is not None,
-            "orig_protocol": self.protocol is not None,
-            "status": self.status != (0, 0) or bool(self.nat),
-        }
-        names = [name for name, is_needed in needed.items() if is_needed]
+        names = [field for name, field in FEW.items() if getattr(self, name) is not None]
+        names += ["orig_protocol"] if self._is_about_ports else []
+        names += ["status"] if self.flags != (0, 0) or self.any_nat is not None else []
         names += STATES if self.state is not None else ()
-        names += ZONES if self.zone is not None else ()
+        names += ["secctx"] if self.secmark is not None else []
         return tuple(names)
 
     def accepts(self, fields: Mapping[str, Any]) -> bool:
-        """Tell whether entries whose `key` fields have these values are meant."""
-        required, forbidden = self.status
+        """Tell whether entries whose `key` fields have these values are meant.
+
+        Raises InvalidRequest if that can't be known: the number of a context that has a name.
+        """
+        required, forbidden = self.flags
         status = fields.get("status", 0)
         return (
-            (self.family is None or fields.get("family") == self.family)
-            and (self.protocol is None or fields.get("orig_protocol") == self.protocol)
+            all(
+                fields.get(field, 0 if name in ZONES else None) == getattr(self, name)
+                for name, field in FEW.items()
+                if getattr(self, name) is not None
+            )
+            and not (self._is_about_ports and fields.get("orig_protocol") == GRE)
             and (self.state is None or state_name(fields) == self.state)
             and status & required == required
             and not status & forbidden
-            and (not self.nat or bool(status & self.nat))
-            and (self.zone is None or zone_of(fields) == self.zone)
+            and (self.any_nat is None or bool(status & (SRC_NAT | DST_NAT)))
+            and (self.secmark is None or _has_context(self.secmark, fields.get("secctx")))
         )
 
     @property
     def tested(self) -> tuple[str, ...]:
         """The fields with many values that `test` looks at, in its order."""
-        return tuple(name for name in MANY_VALUES if getattr(self, name) is not None)
+        return tuple(dict.fromkeys(field for test in self._tests() for field in test.fields))
 
     @property
-    def test(self) -> Callable[[tuple[Any, ...]], bool] | None:
+    def test(self) -> Holds | None:
         """What tells whether an entry whose `tested` fields have these values is meant."""
-        matchers = [_matcher(name, getattr(self, name)) for name in self.tested]
-        if not matchers:
-            return None
-        return lambda values: all(map(_apply, matchers, values))
+        at = self.tested.index
+        tests = [test.bind(*map(at, test.fields)) for test in self._tests()]
+        return _all(tests) if tests else None
+
+    def _tests(self) -> Iterator[_Test]:
+        for name in NETWORKS:
+            if (network := getattr(self, name)) is not None:
+                yield _Test((name,), network.holds)
+        for name, field in MANY.items():
+            if (number := getattr(self, name)) is not None:
+                yield _Test((field,), _equal(number))
+        if self.mark is not None:
+            yield _Test(("mark",), _masked(*self.mark))
+        if self.labels:
+            yield _Test(("labels",), _labelled(self.labels))
+        yield from self._nat_tests()
+
+    def _nat_tests(self) -> Iterator[_Test]:
+        for nat, address, port in ((self.src_nat, *TO_SRC), (self.dst_nat, *TO_DST)):
+            if nat is not None and nat.network is not None:
+                yield _Test((address,), nat.network.holds)
+            if nat is not None and nat.port is not None:
+                yield _Test((port,), _equal(nat.port))
+        if self.any_nat is not None and self.any_nat != Nat():
+            yield _Test(("status", *TO_SRC, *TO_DST), _translated(self.any_nat))
 
     def requests(self) -> tuple[Request, ...]:
         """Return the dumps to ask for, filtered as far as the kernel can."""
-        families = self._families()
-        if len(families) > 1 and not self._tuple_filter(families[0]):
-            families = (ANY_FAMILY,)  # one by tuple needs a family (ctnetlink_alloc_filter)
-        return tuple(Request(family, self._attributes(family)) for family in families)
+        wanted, families = self._wanted(), self.families
+        if len(families) > 1 and not wanted.needs_family():
+            families = (ANY_FAMILY,)
+        return tuple(Request(family, wanted.attributes(family)) for family in families)
 
     def plain_requests(self) -> tuple[Request, ...]:
         """Return the dumps to ask a kernel for that refuses a filter."""
-        families = self._families()
-        return tuple(Request(family) for family in families) if len(families) < 2 else ALL
+        return tuple(map(Request, self.families)) if len(self.families) < 2 else ALL
 
-    def _families(self) -> tuple[int, ...]:
-        prefixes = [getattr(self, name) for name in ADDRESSES if getattr(self, name) is not None]
-        wanted = {prefix.family for prefix in prefixes}
-        wanted |= {self.family} if self.family is not None else set()
-        both = (int(socket.AF_INET), int(socket.AF_INET6))
-        return tuple(family for family in both if wanted <= {family})
-
-    def _attributes(self, family: int) -> bytes:
-        made = b""
-        required, forbidden = self.status
-        if required or forbidden:
-            made += _number(CTA_STATUS, required) + _number(CTA_STATUS_MASK, required | forbidden)
-        if self.mark is not None:
-            made += _number(CTA_MARK, self.mark[0]) + _number(CTA_MARK_MASK, self.mark[1])
-        if self.zone:
-            made += attribute(CTA_ZONE, struct.pack(">H", self.zone))
-        return made + self._tuple_filter(family)
-
-    def _tuple_filter(self, family: int) -> bytes:
-        """Return CTA_FILTER and the tuple that it speaks of, or nothing."""
-        flags, addresses, protocol = 0, b"", b""
-        offset = 0 if family == socket.AF_INET else 2  # CTA_IP_V4_SRC is 1, CTA_IP_V6_SRC is 3
-        for name, flag, number in (("orig_src", F_IP_SRC, 1), ("orig_dst", F_IP_DST, 2)):
-            prefix: Prefix | None = getattr(self, name)
-            if prefix is not None and prefix.is_one:
-                flags |= flag
-                addresses += attribute(number + offset, prefix.address)
-        if self.protocol is not None:
-            flags |= F_PROTO_NUM
-            protocol += attribute(1, bytes([self.protocol]))
-        if self.protocol in PORT_PROTOCOLS:
-            for name, flag, number in (
-                ("orig_sport", F_SRC_PORT, 2),
-                ("orig_dport", F_DST_PORT, 3),
-            ):
-                port: int | None = getattr(self, name)
-                if port is not None:
-                    flags |= flag
-                    protocol += attribute(number, struct.pack(">H", port))
-        if not flags:
-            return b""
-        parts = _nest(CTA_TUPLE_IP, addresses) + _nest(CTA_TUPLE_PROTO, protocol)
-        # These flags alone are in the host's byte order.
-        limits = attribute(CTA_FILTER_ORIG_FLAGS, struct.pack("=I", flags))
-        limits += attribute(CTA_FILTER_REPLY_FLAGS, struct.pack("=I", 0))
-        return _nest(CTA_TUPLE_ORIG, parts) + _nest(CTA_FILTER, limits)
+    def _wanted(self) -> Wanted:
+        src, dst = (
+            network.address if network is not None and network.is_one else None
+            for network in (self.orig_src, self.orig_dst)
+        )
+        zones = [zone for name in ZONES if (zone := getattr(self, name)) is not None]
+        return Wanted(
+            self.flags,
+            self.mark,
+            max(zones, default=None),  # an entry has one zone, for one direction or for both
+            src,
+            dst,
+            self.protocol,
+            self.orig_sport,
+            self.orig_dport,
+        )
 
 
-ADDRESSES = ("orig_src", "orig_dst", "reply_src", "reply_dst")
-PORTS = ("orig_sport", "orig_dport", "reply_sport", "reply_dport")
-MANY_VALUES = (*ADDRESSES, *PORTS, "mark")
-ZONES = ("zone", "orig_zone", "reply_zone")
+class _Test(NamedTuple):
+    """A condition on fields; `bind` takes the place of each, and returns what tests a tuple."""
+
+    fields: tuple[str, ...]
+    bind: Callable[..., Holds]
 
 
-def zone_of(fields: Mapping[str, Any]) -> int:
-    """Return an entry's zone, whichever direction it is for; 0 is the zone of all others."""
-    return next((int(fields[name]) for name in ZONES if fields.get(name)), 0)
+def _all(tests: list[Holds]) -> Holds:
+    if len(tests) == 1:
+        return tests[0]
+
+    def hold(values: Values) -> bool:
+        for holds in tests:  # noqa: SIM110 - all() of a generator takes twice as long
+            if not holds(values):
+                return False
+        return True
+
+    return hold
 
 
-def _apply(matcher: Callable[[object], bool], value: object) -> bool:
-    return matcher(value)
+def _equal(wanted: int) -> Callable[[int], Holds]:
+    return lambda at: lambda values: values[at] == wanted
 
 
-def _matcher(name: str, wanted: Any) -> Callable[[object], bool]:
-    if name in ADDRESSES:
-        return wanted.matcher()  # type: ignore[no-any-return]
-    if name == "mark":
-        value, mask = wanted
-        return lambda mark: (int(mark) if isinstance(mark, int) else 0) & mask == value
-    return lambda port: port == wanted
+def _masked(value: int, mask: int) -> Callable[[int], Holds]:
+    return lambda at: lambda values: (values[at] or 0) & mask == value
 
 
-def _number(kind: int, value: int) -> bytes:
-    return attribute(kind, struct.pack(">I", value))
+def _labelled(bits: int) -> Callable[[int], Holds]:
+    return lambda at: lambda values: label_bits(values[at]) & bits == bits
 
 
-def _nest(kind: int, payload: bytes) -> bytes:
-    return attribute(kind | NLA_F_NESTED, payload) if payload else b""
+def _translated(nat: Nat) -> Callable[..., Holds]:
+    def bind(status: int, *ends: int) -> Holds:
+        sides = []
+        for flag, (address, port) in ((SRC_NAT, ends[:2]), (DST_NAT, ends[2:])):
+            tests = [] if nat.network is None else [nat.network.holds(address)]
+            tests += [] if nat.port is None else [_equal(nat.port)(port)]
+            sides.append((flag, _all(tests)))
+        return lambda values: any((values[status] or 0) & flag and to(values) for flag, to in sides)
+
+    return bind
+
+
+def _has_context(wanted: int | str, context: bytes | None) -> bool:
+    """Tell whether an entry's security context is that of a --secmark."""
+    if context is None:
+        return wanted == 0
+    name = context.rstrip(b"\0").decode("utf-8", "replace")
+    if isinstance(wanted, int):
+        raise InvalidRequest(
+            f"--secmark {wanted}: the kernel tells contexts by name and not by number: "
+            f"give the name, as {name}"
+        )
+    return name == wanted

@@ -12,7 +12,11 @@ from conntrack_common.sources.entries import Form, Reader, entry
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from conntrack_common.sources.entries import Values
+
+    Picker = Callable[[Values], Values]
 
 
 class Dump:
@@ -48,22 +52,25 @@ class Matcher:
     """Tells whether a message is meant by a filter; remembers what it has decided."""
 
     def __init__(self, filter_: Filter) -> None:
-        self._filter = filter_
-        self._test = filter_.test
-        self._accepted: dict[object, bool] = {}
+        self._accepts, self._test = filter_.accepts, filter_.test
+        self._key, self._tested = filter_.key, filter_.tested
+        self._accepted: dict[Values, bool] = {}
+        # By the form's id, which is its own as long as it is kept here.
+        self._pickers: dict[int, tuple[Form, Picker, Picker]] = {}
 
     def __call__(self, form: Form, values: Values) -> bool:
-        """Return the verdict on one message."""
-        if self._filter.key:
-            few = tuple(form.field(values, name) for name in self._filter.key)
-            accepted = self._accepted.get(few)
+        """Return the verdict on one message; raises InvalidRequest if there can be none."""
+        pickers = self._pickers.get(id(form))
+        if pickers is None:
+            pickers = form, form.picker(self._key), form.picker(self._tested)
+            self._pickers[id(form)] = pickers
+        _form, few, many = pickers
+        if self._key:
+            found = few(values)
+            accepted = self._accepted.get(found)
             if accepted is None:
-                fields = {
-                    name: value for name, value in zip(self._filter.key, few) if value is not None
-                }
-                accepted = self._accepted[few] = self._filter.accepts(fields)
+                fields = {name: each for name, each in zip(self._key, found) if each is not None}
+                accepted = self._accepted[found] = self._accepts(fields)
             if not accepted:
                 return False
-        if self._test is None:
-            return True
-        return self._test(tuple(form.field(values, name) for name in self._filter.tested))
+        return self._test is None or self._test(many(values))

@@ -171,7 +171,9 @@ CATALOGUE: tuple[Metric, ...] = (
     _counter("delete_list", "entries", "Entries put on the dying list.", _RETIRED),
     _breakdown("table.protocol", "protocol", "protocol", "Entries of each protocol."),
     _breakdown("table.family", "family", "family", "Entries of each address family."),
-    _breakdown("table.zone", "zone", "zone", "Entries in each of the 20 largest zones."),
+    _breakdown(
+        "table.zone", "zone", "zone", "Entries in each of the 20 largest zones of both directions."
+    ),
     _breakdown(
         "table.status",
         "status",

@@ -8,22 +8,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from conntrack_common.digits import UINT8, as_c
 from conntrack_common.errors import InvalidRequest
 
+ICMP, TCP, UDP, DCCP, GRE, ICMPV6, SCTP, UDPLITE = 1, 6, 17, 33, 47, 58, 132, 136
+PORT_PROTOCOLS = (TCP, UDP, DCCP, SCTP, UDPLITE)
 PROTOCOLS = {
-    1: "icmp",
+    ICMP: "icmp",
     2: "igmp",
-    6: "tcp",
-    17: "udp",
-    33: "dccp",
-    47: "gre",
+    TCP: "tcp",
+    UDP: "udp",
+    DCCP: "dccp",
+    41: "ipv6",
+    GRE: "gre",
     50: "esp",
     51: "ah",
-    58: "icmpv6",
-    132: "sctp",
-    136: "udplite",
+    ICMPV6: "icmpv6",
+    89: "ospf",
+    112: "vrrp",
+    SCTP: "sctp",
+    UDPLITE: "udplite",
 }
-PROTOCOL_ALIASES = {"ipv6-icmp": 58, "icmp6": 58}
+PROTOCOL_ALIASES = {"ipv6-icmp": ICMPV6, "icmp6": ICMPV6}
 FAMILIES = {2: "ipv4", 10: "ipv6"}
 
 TCP_STATES = (
@@ -63,6 +69,8 @@ DCCP_STATES = (
     "INVALID",
 )
 STATES = {"tcp_state": TCP_STATES, "sctp_state": SCTP_STATES, "dccp_state": DCCP_STATES}
+STATE_PROTOCOLS = {TCP: TCP_STATES, SCTP: SCTP_STATES, DCCP: DCCP_STATES}
+STATE_ALIASES = {"LISTEN": "SYN_SENT2"}
 
 SEEN_REPLY = 1 << 1
 STATUS_FLAGS = {
@@ -97,14 +105,25 @@ def protocol_name(number: int) -> str:
 
 
 def protocol_number(text: str) -> int:
-    """Return the number of a protocol's name or number; raises InvalidRequest."""
+    """Return the number of a protocol: its name, also of /etc/protocols, or 17, 0x11, 021.
+
+    Raises InvalidRequest.
+    """
+    import socket
+
     names = {**{name: number for number, name in PROTOCOLS.items()}, **PROTOCOL_ALIASES}
-    wanted = text.lower()
-    if wanted.isascii() and wanted.isdigit() and int(wanted) < 256:
-        return int(wanted)
-    if wanted not in names:
-        raise InvalidRequest(f"{text!r} is no protocol: known are {', '.join(names)}, or a number")
-    return names[wanted]
+    number = as_c(text, UINT8)
+    if number is None:
+        number = names.get(text.lower())
+    if number is None:
+        try:
+            number = socket.getprotobyname(text)
+        except (OSError, ValueError):  # ValueError: a NUL character
+            raise InvalidRequest(
+                f"{text!r} is no protocol: known are {', '.join(names)}, the names in "
+                "/etc/protocols, and numbers up to 255"
+            ) from None
+    return number
 
 
 def state_name(fields: Mapping[str, object]) -> str | None:

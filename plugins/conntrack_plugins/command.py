@@ -17,7 +17,7 @@ from conntrack_common.sources.procfs import ProcRoot
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
-    from typing import NoReturn, TypeVar
+    from typing import Any, NoReturn, TypeVar
 
     from conntrack_common.filters import Filter
 
@@ -111,14 +111,12 @@ def add_filters(to: argparse.ArgumentParser, without: Sequence[str] = ()) -> Non
 
     group = to.add_argument_group("filters, spelled as in conntrack(8)")
     for option in OPTIONS:
-        flags = [flag for flag in option.flags if flag not in without]
-        if not option.metavar:
-            group.add_argument(
-                *flags, dest=option.name, action="store_const", const="", help=option.help
-            )
-            continue
         made = group.add_argument(
-            *flags, dest=option.name, metavar=option.metavar, help=option.help
+            *(flag for flag in option.flags if flag not in without),
+            dest=option.name,
+            metavar=option.metavar,
+            help=option.help,
+            action="append" if option.is_list else "store",
         )
         if option.value_is_optional:
             made.nargs, made.const = "?", ""
@@ -126,10 +124,21 @@ def add_filters(to: argparse.ArgumentParser, without: Sequence[str] = ()) -> Non
 
 def filter_of(args: argparse.Namespace) -> Filter:
     """Return the filter that the command line's options mean; raises InvalidRequest."""
+    from conntrack_common.filters import Filter
+
+    return _take_filter(dict(vars(args))) or Filter()
+
+
+def _take_filter(said: dict[str, Any]) -> Filter | None:
+    """Take the filter's options out of what was said; return what they mean, if there are any."""
     from conntrack_common.filter_options import OPTIONS, build
 
-    words = {option.name: getattr(args, option.name, None) for option in OPTIONS}
-    return build({name: word for name, word in words.items() if word is not None})
+    words = {}
+    for option in OPTIONS:
+        value = said.pop(option.name, None)
+        if value is not None:
+            words[option.name] = ",".join(value) if option.is_list else value
+    return build(words) if words else None
 
 
 def add_metrics(to: argparse.ArgumentParser) -> None:
@@ -202,10 +211,7 @@ def options(
         return kind()  # importing argparse would take as long as all the rest
     said = vars(make_parser().parse_args(words))
     if "filter_" in getattr(kind, "_fields", ()):
-        from conntrack_common.filter_options import OPTIONS, build
-
-        texts = {option.name: said.pop(option.name) for option in OPTIONS if option.name in said}
-        said["filter_"] = build(texts) if texts else None
+        said["filter_"] = _take_filter(said)
     return kind(**said)
 
 

@@ -19,7 +19,8 @@ from conntrack_common.breakdown import DIMENSIONS
 from conntrack_common.metric import COUNTER
 from conntrack_common.metrics import CATALOGUE
 from conntrack_common.record import NamedTuple
-from conntrack_common.terms import PROTOCOLS, STATES, STATUS_FLAGS
+from conntrack_common.terms import PROTOCOLS, STATE_ALIASES, STATES, STATUS_FLAGS
+from conntrack_plugins.cli.conntrack_line import OUTPUTS
 from conntrack_plugins.interface import Interface, Option, commands
 from conntrack_plugins.render import AGENTS
 from conntrack_plugins.settings import BY_KEY
@@ -51,6 +52,9 @@ CHECKED = tuple(
     for metric in CATALOGUE
     for name in (metric.id, *((f"{metric.id}/s",) if metric.kind == COUNTER else ()))
 )
+STATE_WORDS = tuple(
+    dict.fromkeys([*(name for names in STATES.values() for name in names), *STATE_ALIASES])
+)
 # How the value of an option is completed, by what the parser calls it.
 VALUES: Mapping[str, Value] = {
     "AGENT": Value(WORD, tuple(AGENTS)),
@@ -60,13 +64,14 @@ VALUES: Mapping[str, Value] = {
     "FILE": Value(FILES),
     "FILE.prom": Value(FILES),
     "FLAG,…": Value(LIST, (*STATUS_FLAGS, "UNREPLIED", "UNSET")),
+    "FORMAT,…": Value(LIST, OUTPUTS),
     "KEY=VALUE": Value(OPEN, tuple(f"{key}=" for key in BY_KEY)),
     "METRIC,WARN,CRIT": Value(OPEN, CHECKED),
     "NAME|PATH|PID|all": Value(NETNS),
     "PATH": Value(FILES),
     "PATTERN,…": Value(LIST, METRICS),
     "PROTO": Value(WORD, tuple(PROTOCOLS.values())),
-    "STATE": Value(WORD, tuple(dict.fromkeys(name for names in STATES.values() for name in names))),
+    "STATE": Value(WORD, STATE_WORDS),
     "ipv4|ipv6": Value(WORD, ("ipv4", "ipv6")),
 }
 

@@ -69,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
         help="state where the kernel has no connection tracking: ok, warning, critical, unknown",
     )
     command.add_netns(made)
-    command.add_filters(made, without=["-w"])
+    command.add_filters(made, without=["-w", "-c"])
     return made
 
 

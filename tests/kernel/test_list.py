@@ -109,11 +109,10 @@ def entries(namespace: Namespace, *words: str) -> list[dict[str, Any]]:
 def test_json_says_what_conntrack_says(busy: Namespace) -> None:
     (found,) = entries(busy, "-p", "udp", "--dport", "7777")
     line = next(line for line in oracle.listing(busy) if "dport=7777" in line)
-    sums = [
-        sum(int(number) for number in re.findall(rf"{name}=(\d+)", line))
-        for name in ("packets", "bytes")
-    ]
-    assert [found["packets"], found["bytes"]] == sums
+    for name in ("packets", "bytes"):
+        there, back = map(int, re.findall(rf"{name}=(\d+)", line))
+        ours = [found[name], found["reply"][name], found[f"total_{name}"]]
+        assert ours == [there, back, there + back]
     assert (found["src"], found["dst"], found["dport"]) == ("127.0.0.1", "127.0.0.1", 7777)
     assert found["reply"]["sport"] == 7778
     assert "DST_NAT" in found["status"]
@@ -124,7 +123,8 @@ def test_json_says_what_conntrack_says(busy: Namespace) -> None:
 def test_without_accounting_there_are_no_sums(filled: Filled) -> None:
     found = entries(filled.namespace, "--limit", "5")
     assert len(found) == 5
-    assert not any({"packets", "bytes", "age"} & set(entry) for entry in found)
+    names = {"packets", "bytes", "total_packets", "total_bytes", "age"}
+    assert not any(names & {*entry, *entry["reply"]} for entry in found)
 
 
 def test_csv_has_a_heading_and_every_entry(filled: Filled) -> None:
@@ -151,7 +151,7 @@ def test_sorting_shows_the_largest_first(busy: Namespace) -> None:
         reverse=True,
     )
     found = entries(busy, "--sort", "bytes", "--limit", "3")
-    assert [entry.get("bytes", 0) for entry in found] == theirs[:3]
+    assert [entry.get("total_bytes", 0) for entry in found] == theirs[:3]
 
 
 def test_a_limit_ends_it_early(filled: Filled) -> None:

@@ -7,7 +7,7 @@ values at once.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from conntrack_common.entry import Entry, Tuple
 from conntrack_common.errors import MalformedData
@@ -46,6 +46,11 @@ class Form(NamedTuple):
         """Return a field's value, or None where messages of this form lack it."""
         place = self.at.get(name)
         return None if place is None else values[place]
+
+    def picker(self, names: Sequence[str]) -> Callable[[Values], Values]:
+        """Return what takes these fields' values, None where messages of this form lack one."""
+        places = [self.at.get(name) for name in names]
+        return lambda values: tuple([None if at is None else values[at] for at in places])
 
 
 class Reader:

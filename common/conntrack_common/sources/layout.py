@@ -64,9 +64,10 @@ _FIELDS.update(
         (CTA_LABELS,): ("labels", ""),
     }
 )
-NAMES = frozenset(name for name, _code in _FIELDS.values()) | {"family"}
+NAMES = frozenset(name for name, _code in _FIELDS.values()) | {"family", "portid"}
 # Attributes that hold attributes: all prefixes of the paths above.
 _NESTS = {path[:depth] for path in _FIELDS for depth in range(1, len(path))}
+PORTID_OFFSET = 12  # nlmsghdr's last field, in the host's byte order: who changed the table
 FAMILY_OFFSET = 16  # nfgenmsg's first byte, behind nlmsghdr
 
 
@@ -92,7 +93,7 @@ def layout(message: bytes) -> Layout:
     """
     if len(message) < BODY:
         raise MalformedData(SOURCE, "an entry", f"its message has only {len(message)} bytes")
-    fields = {"family": Place(FAMILY_OFFSET, 1, "B")}
+    fields = {"portid": Place(PORTID_OFFSET, 4, "4s"), "family": Place(FAMILY_OFFSET, 1, "B")}
     values: list[Place] = []
     _walk(message, BODY, len(message), (), fields, values)
     return Layout(fields, tuple(values))

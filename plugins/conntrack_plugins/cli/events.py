@@ -21,10 +21,12 @@ from conntrack_common.sources.events import (
     parse_names,
     query,
 )
+from conntrack_common.sources.netlink_users import Programs
 from conntrack_common.sources.table import Census
 from conntrack_plugins import command
-from conntrack_plugins.cli.conntrack_line import LineFormat
-from conntrack_plugins.cli.listing import described, line
+from conntrack_plugins.cli.conntrack_line import LineFormat, parse_output
+from conntrack_plugins.cli.listing import add_output, described
+from conntrack_plugins.cli.listing import line as entry_line
 from conntrack_plugins.cli.screen import as_json, is_terminal
 
 TYPE_CHECKING = False
@@ -51,9 +53,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     made.add_argument(
         "-e", "--event-mask", metavar="EVENT,…", default="ALL", help="NEW, UPDATES, DESTROY, ALL"
     )
-    made.add_argument(
-        "-o", "--output", choices=["table", "conntrack"], default="table", help="shape of a line"
-    )
+    add_output(made)
     made.add_argument(
         "--rate", action="store_true", default=False, help="how many there were each second"
     )
@@ -70,6 +70,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def events(args: argparse.Namespace) -> Iterator[str]:
     """Yield a line for each event that the filter means, until it is interrupted."""
     names, wanted = parse_names(args.event_mask), command.filter_of(args)
+    parse_output(args.output)
     if args.count < 0 or args.duration < 0 or args.buffer_size < 1:
         raise InvalidRequest("--count, --duration and --buffer-size take numbers above 0")
     if args.netns == "all":
@@ -131,21 +132,38 @@ class Shape:
     """Writes events as lines, in the shape that was asked for."""
 
     def __init__(self, args: argparse.Namespace) -> None:
-        self._json, self._conntrack = args.json, args.output == "conntrack"
-        self._format = LineFormat()
+        self._json, self._extras = args.json, parse_output(args.output)
+        self._format = LineFormat(self._extras or ())
+        self._programs = Programs()
         self._colored = is_terminal()
+        print(self._format.caution, end="", file=sys.stderr)
 
     def text(self, form: Form, values: Values) -> str:
         """Return one event's line."""
         name = event_name(form.kind, form.flags)
+        port = int.from_bytes(form.field(values, "portid"), sys.byteorder)
         if self._json:
             told = {"time": time.time(), "event": name.lower(), **described(entry(form, values))}
-            return as_json(told)
-        if self._conntrack:
-            return f"{f'[{name}]':>9} {self._format.line(form, values)}"
+            return as_json({**told, **self._user(port)})
+        if self._extras is not None:
+            line = f"{f'[{name}]':>9} {self._format.line(form, values).rstrip()}"
+            by = "".join(f" {word}={value}" for word, value in self._user(port).items())
+            return f"{self._moment()}{line}{' [USERSPACE]' if by else ''}{by}\n"
         clock = time.strftime("%H:%M:%S")
         shown = f"\x1b[{COLORS[name]}m{name:7}\x1b[0m" if self._colored else f"{name:7}"
-        return f"{clock} {shown} {line(entry(form, values), colored=self._colored)}"
+        return f"{clock} {shown} {entry_line(entry(form, values), colored=self._colored)}"
+
+    def _moment(self) -> str:
+        """Return what -o timestamp puts before an event."""
+        if "timestamp" not in (self._extras or ()):
+            return ""
+        seconds, rest = divmod(time.time_ns(), 1_000_000_000)
+        return f"[{seconds}.{rest // 1000:06}]\t"
+
+    def _user(self, port: int) -> dict[str, object]:
+        """Return who changed the table, if it was no packet: the port, and the program if found."""
+        program = self._programs.name(port) if port else ""
+        return {**({"portid": port} if port else {}), **({"progname": program} if program else {})}
 
 
 def _rates(end: End, listener: Listener, wanted: Filter, args: argparse.Namespace) -> Iterator[str]:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+import functools
 import heapq
 import io
 import itertools
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from conntrack_common.entry import Entry, Tuple
 from conntrack_common.errors import InvalidRequest
 from conntrack_common.filters import Filter
 from conntrack_common.listing import Dump, Matcher
-from conntrack_common.sources import namespaces
+from conntrack_common.sources import connlabels, namespaces
 from conntrack_common.terms import SEEN_REPLY, protocol_name, status_names
 from conntrack_plugins import command
-from conntrack_plugins.cli.conntrack_line import LineFormat
+from conntrack_plugins.cli.conntrack_line import EXTRAS, LineFormat, parse_output
 from conntrack_plugins.cli.screen import Progress, as_json, caution, is_terminal
 
 TYPE_CHECKING = False
@@ -46,29 +47,39 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the subcommand."""
     made = command.subcommand(commands, "list", list_entries, "the table's entries", EXAMPLES)
     shape = made.add_mutually_exclusive_group()
-    shape.add_argument(
-        "-o", "--output", choices=["table", "conntrack"], default="table", help="shape of a line"
-    )
+    add_output(shape)
     shape.add_argument("--csv", action="store_true", default=False, help="comma-separated values")
     made.add_argument("--sort", choices=list(KEYS), help="the largest first")
     made.add_argument("--limit", metavar="N", type=int, help=f"N entries ({SORTED} with --sort)")
     command.add_filters(made)
 
 
+def add_output(to: argparse._ActionsContainer) -> None:
+    """Add the option that says what a line shows."""
+    to.add_argument(
+        "-o",
+        "--output",
+        metavar="FORMAT,…",
+        default="table",
+        help="a table, or conntrack: lines as of conntrack(8), with what its -o adds there "
+        f"({', '.join(EXTRAS)})",
+    )
+
+
 def list_entries(args: argparse.Namespace) -> Iterator[str]:
     """Yield the entries that the filter means, in the shape asked for."""
-    wanted = command.filter_of(args)
+    wanted, extras = command.filter_of(args), parse_output(args.output)
     limit = getattr(args, "limit", None)
     if limit is not None and limit < 1:
         raise InvalidRequest(f"--limit {limit}: give a number from 1")
     sort = getattr(args, "sort", None)
-    if sort and args.output == "conntrack":
+    if sort and extras is not None:
         raise InvalidRequest("-o conntrack does not sort: leave out --sort, or pipe it to sort(1)")
 
     def list_here(netns: str | None) -> Iterator[str]:
         dump = Dump(wanted)
-        if args.output == "conntrack" and not args.json:
-            lines: Iterable[str] = itertools.islice(_conntrack_lines(dump, wanted), limit)
+        if extras is not None and not args.json:
+            lines: Iterable[str] = itertools.islice(_conntrack_lines(dump, wanted, extras), limit)
         else:
             lines = _shaped(args, _chosen(dump, sort, limit), netns)
         yield from _batches(lines)
@@ -84,9 +95,10 @@ def _chosen(dump: Dump, sort: str | None, limit: int | None) -> Iterable[Entry]:
         return heapq.nlargest(limit or SORTED, progress.watch(dump), key=KEYS[sort])
 
 
-def _conntrack_lines(dump: Dump, wanted: Filter) -> Iterator[str]:
-    is_meant, write = Matcher(wanted), LineFormat().line
-    everything = wanted == Filter()
+def _conntrack_lines(dump: Dump, wanted: Filter, extras: tuple[str, ...]) -> Iterator[str]:
+    is_meant, shape = Matcher(wanted), LineFormat(extras)
+    print(shape.caution, end="", file=sys.stderr)
+    everything, write = wanted == Filter(), shape.line
     for form, values in dump.messages():
         if everything or is_meant(form, values):
             yield write(form, values)
@@ -109,7 +121,10 @@ def _shaped(args: argparse.Namespace, entries: Iterable[Entry], netns: str | Non
 
 
 def described(entry: Entry) -> dict[str, object]:
-    """Return an entry as a document; what it does not have is left out."""
+    """Return an entry as a document; what it does not have is left out.
+
+    What stands beside `src` and `dst`, packets and bytes among it, is the original direction's.
+    """
     now = time.time()
     whole = {
         "protocol": protocol_name(entry.protocol),
@@ -120,11 +135,14 @@ def described(entry: Entry) -> dict[str, object]:
         "status": list(status_names(entry.status)),
         "timeout": entry.timeout,
         "mark": entry.mark,
-        "zone": entry.zone or entry.orig.zone or entry.reply.zone or 0,
+        "labels": _labels(entry) or None,
+        "zone": entry.zone or 0,
+        "zone_orig": entry.orig.zone,
+        "zone_reply": entry.reply.zone,
         "helper": entry.helper,
         "secctx": entry.secctx,
-        "packets": entry.packets,
-        "bytes": entry.bytes,
+        "total_packets": entry.packets,
+        "total_bytes": entry.bytes,
         "age": None if not entry.start else round(max(0.0, now - entry.start / 1e9), 3),
         "id": entry.id,
     }
@@ -137,10 +155,23 @@ def _direction(direction: Tuple) -> dict[str, object]:
     return {name: value for name, value in told.items() if value is not None}
 
 
+def _labels(entry: Entry) -> list[str]:
+    """Return an entry's labels as --label takes them: by name, or by number without one."""
+    numbers = connlabels.numbers(connlabels.label_bits(entry.labels))
+    names = _label_names() if numbers else {}
+    return [names.get(number, str(number)) for number in numbers]
+
+
+@functools.lru_cache(maxsize=1)
+def _label_names() -> Mapping[int, str]:
+    return connlabels.read_names() or {}
+
+
 CSV_COLUMNS = (
     *("netns", "family", "protocol", "state", "src", "sport", "dst", "dport"),
     *("reply_src", "reply_sport", "reply_dst", "reply_dport", "icmp_type", "icmp_code", "icmp_id"),
-    *("status", "timeout", "mark", "zone", "helper", "packets", "bytes", "age"),
+    *("status", "timeout", "mark", "labels", "zone", "zone_orig", "zone_reply", "helper"),
+    *("packets", "bytes", "reply_packets", "reply_bytes", "total_packets", "total_bytes", "age"),
 )
 
 
@@ -152,9 +183,9 @@ def _csv(entries: Iterable[Entry], where: dict[str, str]) -> Iterator[str]:
     writer.writeheader()
     for entry in entries:
         told = described(entry)
-        status, reply = " ".join(status_names(entry.status)), _direction(entry.reply)
-        row = {f"reply_{name}": value for name, value in reply.items()}
-        writer.writerow({**where, **told, **row, "status": status})
+        row = {f"reply_{name}": value for name, value in _direction(entry.reply).items()}
+        lists = {"status": " ".join(status_names(entry.status)), "labels": ",".join(_labels(entry))}
+        writer.writerow({**where, **told, **row, **lists})
         yield text.getvalue()
         text.seek(0)
         text.truncate()
@@ -197,7 +228,10 @@ def _more(entry: Entry) -> str:
         words.append(f"reply={back}→{_end(entry, entry.reply.dst, entry.reply.dport)}")
     values = {
         "mark": entry.mark or None,
-        "zone": entry.zone or entry.orig.zone or entry.reply.zone,
+        "labels": ",".join(_labels(entry)) or None,
+        "zone": entry.zone,
+        "zone-orig": entry.orig.zone,
+        "zone-reply": entry.reply.zone,
         "helper": entry.helper,
         "packets": entry.packets,
         "bytes": entry.bytes,
