@@ -114,11 +114,15 @@ class Absent(NamedTuple):
 class Tracking(NamedTuple):
     """Whether anything makes the kernel track connections in this namespace, and how that is known.
 
-    `active` is None where this user may not look.
+    `active` is None where that can't be known; `families` are those that are tracked; `exempt` if
+    rules exempt packets (notrack); `unread` names rules of the other family that can't be read.
     """
 
     active: bool | None
     evidence: str
+    families: tuple[str, ...] = ()
+    exempt: bool = False
+    unread: str = ""
 
 
 class Host(NamedTuple):

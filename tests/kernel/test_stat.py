@@ -67,17 +67,6 @@ def test_json_has_the_documented_shape(filled: Filled) -> None:
     assert all(absent["reason"] for absent in document["absent"])
 
 
-def test_doctor_tells_whether_tracking_is_active() -> None:
-    with Namespace(tracking=False) as idle:
-        assert doctor(idle)["tracking"]["status"] == "warning"
-        idle.rules("table ip t {\n chain p {\n type nat hook postrouting priority 0;\n }\n}\n")
-        found = doctor(idle)["tracking"]
-        assert (found["status"], "nat chain" in found["message"]) == ("ok", True)
-    with Namespace() as tracking:
-        found = doctor(tracking)["tracking"]
-        assert (found["status"], " ct" in found["message"]) == ("ok", True)
-
-
 def test_doctor_finds_what_is_installed(filled: Filled) -> None:
     found = doctor(filled.namespace)
     path = processes.must(["sh", "-c", "command -v conntrack"]).strip()

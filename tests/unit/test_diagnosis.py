@@ -45,6 +45,12 @@ def test_modprobe_is_named_for_the_kernel() -> None:
 def test_nothing_that_uses_tracking_is_a_warning() -> None:
     found = checks(tracking=Tracking(active=False, evidence="no rule"))["tracking"]
     assert (found.status, "demo" in found.remedy) == ("warning", True)
+    one = Tracking(active=True, evidence="nftables: ct", families=("IPv6",))
+    message = checks(tracking=one)["tracking"].message
+    assert (message.startswith("IPv6 connections"), "IPv4 ones are not" in message) == (True, True)
+    unread = one._replace(unread="iptables-legacy's tables nat", exempt=True)
+    message = checks(tracking=unread)["tracking"].message
+    assert ("can't be told" in message, "notrack" in message) == (True, True)
     hidden = checks(tracking=Tracking(active=None, evidence="needs CAP_NET_ADMIN"))["tracking"]
     assert hidden.status == "unknown"
 

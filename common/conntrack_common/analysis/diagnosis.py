@@ -8,7 +8,7 @@ from conntrack_common.analysis.sync_config import check_config
 from conntrack_common.analysis.usage import usage
 from conntrack_common.digits import whole
 from conntrack_common.errors import ConntrackError, DaemonUnreachable, NotPermitted
-from conntrack_common.model import Check, Host, Sysctls
+from conntrack_common.model import Check, Host, Sysctls, Tracking
 from conntrack_common.sync_model import HostNetwork, SyncConfig, SyncStatistics
 
 OK, WARNING, PROBLEM, UNKNOWN = "ok", "warning", "problem", "unknown"
@@ -68,17 +68,30 @@ def _modules(kernel: str) -> list[str]:
 def _tracking(host: Host) -> Check:
     evidence = host.tracking.evidence
     if host.tracking.active:
-        return Check("tracking", OK, f"connections are tracked in this namespace ({evidence})")
+        return Check("tracking", OK, _tracked(host.tracking))
     if host.tracking.active is None:
         message = f"it can't be told whether connections are tracked here ({evidence})"
         return Check("tracking", UNKNOWN, message)
     return Check(
         "tracking",
         WARNING,
-        f"nothing here uses connection tracking, so the table stays empty ({evidence})",
+        f"nothing was found that uses connection tracking here, so no packet makes an entry "
+        f"({evidence})",
         "a firewall or NAT rule switches it on, as: nft add rule inet filter input ct state "
         "invalid drop; 'conntrack-stat demo' shows it on a table of its own",
     )
+
+
+def _tracked(tracking: Tracking) -> str:
+    exempt = ", but for packets that rules exempt by notrack" if tracking.exempt else ""
+    where = f"in this namespace{exempt} ({tracking.evidence})"
+    if len(tracking.families) != 1:
+        return f"connections are tracked {where}"
+    other = "IPv6" if tracking.families == ("IPv4",) else "IPv4"
+    rest = f"{other} ones are not"
+    if tracking.unread:
+        rest = f"whether {other} ones are can't be told, because {tracking.unread} can't be read"
+    return f"{tracking.families[0]} connections are tracked {where}; {rest}"
 
 
 def _netlink(host: Host) -> Check:
