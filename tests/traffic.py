@@ -150,3 +150,10 @@ def sent(namespace: Namespace, port: int) -> bool:
         except PermissionError:
             return False
     return True
+
+
+def checksum(data: bytes) -> int:
+    """The checksum of IP, TCP and ICMP (RFC 1071) over an even number of bytes."""
+    total = sum(struct.unpack(f">{len(data) // 2}H", data))
+    total = (total & 0xFFFF) + (total >> 16)
+    return ~(total + (total >> 16)) & 0xFFFF

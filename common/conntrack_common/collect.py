@@ -67,6 +67,8 @@ def collect(
     proc, wanted = root or ProcRoot(), {metric.source for metric in metrics}
     sysctls = _attempt(lambda: read_sysctls(proc)) if "sysctls" in wanted else None
     counters = _attempt(lambda: read_counters(proc)) if "counters" in wanted else None
+    synproxy = _attempt(proc.synproxy_counters) if "synproxy" in wanted else None
+    timeouts = _attempt(proc.timeouts) if "timeouts" in wanted else None
     sync = _attempt(read_sync) if "sync" in wanted else None
     counts = None
     if "counts" in wanted or filter_ is not None:
@@ -75,12 +77,21 @@ def collect(
         sysctls = (
             sysctls._replace(entries=counts.total) if isinstance(counts, TableCounts) else counts
         )
-    parts = {"sysctls": sysctls, "counters": counters, "counts": counts, "sync": sync}
+    parts = {
+        "sysctls": sysctls,
+        "counters": counters,
+        "synproxy": synproxy,
+        "timeouts": timeouts,
+        "counts": counts,
+        "sync": sync,
+    }
     return Reading(
         time=time.time(),
         host=uname().nodename,
         sysctls=None if isinstance(sysctls, ConntrackError) else sysctls,
         counters=None if isinstance(counters, ConntrackError) else counters,
+        synproxy=None if isinstance(synproxy, ConntrackError) else synproxy,
+        timeouts=None if isinstance(timeouts, ConntrackError) else timeouts,
         counts=None if isinstance(counts, ConntrackError) else counts,
         sync=None if isinstance(sync, ConntrackError) else sync,
         failures={name: part for name, part in parts.items() if isinstance(part, ConntrackError)},

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from conntrack_common.analysis.change import is_approximate
 from conntrack_common.analysis.usage import usage
+from conntrack_common.counter_metrics import COUNTERS, SYNPROXY
 from conntrack_common.errors import InvalidRequest
 from conntrack_common.metric import COUNTER, GAUGE, STATE, Metric, Values
 from conntrack_common.model import Absent, Reading, Sample, Sysctls, Value
@@ -29,15 +30,8 @@ def _take_usage(reading: Reading) -> Values:
     return {} if ratio is None else {(): ratio}
 
 
-def _cpu(name: str) -> Callable[[Reading], Values]:
-    def take(reading: Reading) -> Values:
-        return {
-            (str(row.cpu),): row.values[name]
-            for row in reading.counters or ()
-            if name in row.values
-        }
-
-    return take
+def _take_timeouts(reading: Reading) -> Values:
+    return {(name,): seconds for name, seconds in (reading.timeouts or {}).items()}
 
 
 def _counts(dimension: str) -> Callable[[Reading], Values]:
@@ -63,7 +57,7 @@ def _take_changed(reading: Reading) -> Values:
 
 
 def _take_up(reading: Reading) -> Values:
-    names = ("sysctls", "counters", "counts", "sync")
+    names = ("sysctls", "counters", "timeouts", "synproxy", "counts", "sync")
     parts = {name: getattr(reading, name) for name in names}
     up: dict[tuple[str, ...], Value] = {
         (part,): 1 for part, found in parts.items() if found is not None
@@ -96,21 +90,6 @@ def _events(name: str, unit: str, text: str) -> Metric:
     )
 
 
-def _counter(name: str, unit: str, text: str, absent_when: str = "") -> Metric:
-    return Metric(
-        f"cpu.{name}",
-        COUNTER,
-        unit,
-        text,
-        "counters",
-        _cpu(name),
-        labels=("cpu",),
-        bits=32,
-        absent_when=absent_when or "this kernel keeps no such counter",
-    )
-
-
-_RETIRED = "newer kernels keep it no longer and show a constant 0"
 _NO_SIZE = "the table's size can be read neither under /proc/sys/net nor by ctnetlink"
 _NO_LIMIT = (
     "nf_conntrack_max is 0 (no limit) or unknown: set net.netfilter.nf_conntrack_max, "
@@ -137,69 +116,17 @@ CATALOGUE: tuple[Metric, ...] = (
     _table("timestamp", "timestamp", "state", "1 if entries keep their start time.", STATE),
     _table("events", "events", "state", "0 no events, 1 always, 2 while somebody listens.", STATE),
     _table("helper", "helper", "state", "1 if helpers are assigned automatically.", STATE),
-    _counter(
-        "found",
-        "tuples",
-        "Addresses and ports that NAT meant to give a connection and found taken: it tries others.",
+    Metric(
+        "table.timeout",
+        GAUGE,
+        "seconds",
+        "How long an entry lives after its last packet, by protocol and state.",
+        "timeouts",
+        _take_timeouts,
+        labels=("timeout",),
     ),
-    _counter(
-        "invalid",
-        "packets",
-        "Packets that fit no connection, as rules see them by 'ct state invalid'.",
-    ),
-    _counter(
-        "insert",
-        "entries",
-        "Entries put in by programs (conntrackd, conntrack -I); those of packets are not counted.",
-    ),
-    _counter(
-        "insert_failed",
-        "packets",
-        "Packets dropped: their entry clashed with another (see drop), or its chain was too long.",
-    ),
-    _counter(
-        "drop",
-        "packets",
-        "Packets dropped: the table was full, memory short, or the new entry clashed with another, "
-        "as when NAT's ports are used up (then insert_failed grows alike).",
-    ),
-    _counter(
-        "early_drop", "entries", "Unassured entries evicted for new ones: the table was full."
-    ),
-    _counter(
-        "error",
-        "packets",
-        "ICMP packets that were malformed, or that report an error of an unknown connection.",
-    ),
-    _counter("search_restart", "lookups", "Lookups begun again: the hash table had changed."),
-    _counter(
-        "clash_resolve",
-        "entries",
-        "New entries that clashed with another, and whose packet went through all the same.",
-        "kernels before Linux 5.10 do not count it",
-    ),
-    _counter(
-        "chaintoolong",
-        "entries",
-        "Entries that did not get in because a hash chain was too long: there are few buckets.",
-        "kernels before Linux 5.15 do not count it",
-    ),
-    _counter(
-        "expect_new",
-        "connections",
-        "Connections that a helper had expected, as FTP's for data.",
-    ),
-    _counter("expect_create", "expectations", "Expectations added."),
-    _counter(
-        "expect_delete",
-        "expectations",
-        "Expectations that ended: they came true, timed out or were deleted.",
-    ),
-    _counter("searched", "entries", "Entries that lookups passed over.", _RETIRED),
-    _counter("new", "entries", "Entries made for packets that were not expected.", _RETIRED),
-    _counter("ignore", "packets", "Packets seen that were tracked already.", _RETIRED),
-    _counter("delete", "entries", "Entries freed.", _RETIRED),
-    _counter("delete_list", "entries", "Entries taken out of the table.", _RETIRED),
+    *COUNTERS,
+    *SYNPROXY,
     _breakdown("table.protocol", "protocol", "protocol", "Entries of each protocol."),
     _breakdown("table.family", "family", "family", "Entries of each address family."),
     _breakdown(

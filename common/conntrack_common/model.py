@@ -77,9 +77,9 @@ class Reading(NamedTuple):
     """All that one collection read of one namespace.
 
     A part that was not asked for is None; one that could not be read is None, too, and
-    `failures` holds the reason under the part's name. `asked` are the parts that were asked for.
-    Counters of two readings can be compared only if both have the same `identity` (of the boot
-    and the namespace), and never if it is None.
+    `failures` holds the reason under the part's name. `asked` are the parts that were asked for;
+    `timeouts` are in seconds. Counters of two readings can be compared only if both have the same
+    `identity` (of the boot and the namespace), and never if it is None.
     """
 
     time: float
@@ -87,6 +87,8 @@ class Reading(NamedTuple):
     netns: str | None = None
     sysctls: Sysctls | None = None
     counters: tuple[CpuCounters, ...] | None = None
+    synproxy: tuple[CpuCounters, ...] | None = None
+    timeouts: Mapping[str, int] | None = None
     counts: TableCounts | None = None
     events: EventCounts | None = None
     sync: SyncStatistics | None = None
@@ -125,12 +127,22 @@ class Tracking(NamedTuple):
     unread: str = ""
 
 
+class BootSetting(NamedTuple):
+    """What a file sets at boot (`nf_conntrack_max`), and what is in force; None if unknown."""
+
+    name: str
+    value: int
+    path: str
+    running: int | None
+
+
 class Host(NamedTuple):
     """What doctor looks at: the kernel, this user's rights, and the programs that are installed.
 
     `module` is one of built-in, loaded, loadable, missing; `netlink` is None if ctnetlink
     answered, or else the reason; `counters` names the source of the per-CPU counters, or is the
-    reason why there is none; `programs` maps a name to its path; `memory` is in bytes.
+    reason why there is none; `programs` maps a name to its path; `memory` is in bytes and
+    `timeouts` in seconds; `boot_module` is the file that has nf_conntrack loaded early, if any.
     """
 
     kernel: str
@@ -142,6 +154,9 @@ class Host(NamedTuple):
     distribution: str
     programs: Mapping[str, str]
     memory: int | None
+    timeouts: Mapping[str, int] = {}
+    boot_settings: tuple[BootSetting, ...] = ()
+    boot_module: str = ""
 
 
 class Check(NamedTuple):

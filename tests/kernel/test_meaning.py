@@ -102,7 +102,7 @@ def test_an_error_of_an_unknown_connection_is_an_error(namespace: Namespace) -> 
     # "port unreachable" for a datagram that nobody has sent
     about = struct.pack(">BBHHHBBH4s4s", 0x45, 0, 28, 1, 0, 64, 17, 0, b"\x7f\0\0\1", b"\x7f\0\0\1")
     body = about + struct.pack(">HHHH", 1111, 2222, 8, 0)
-    head = struct.pack(">BBHI", 3, 3, checksum(struct.pack(">BBHI", 3, 3, 0, 0) + body), 0)
+    head = struct.pack(">BBHI", 3, 3, traffic.checksum(struct.pack(">BBHI", 3, 3, 0, 0) + body), 0)
     with counted(namespace) as moved:
         sent_raw(namespace, socket.IPPROTO_ICMP, head + body)
     assert set(moved) == {"error"}
@@ -114,17 +114,11 @@ def sent_raw(namespace: Namespace, protocol: int, packet: bytes) -> None:
         raw.sendto(packet, ("127.0.0.1", 0))
 
 
-def checksum(data: bytes) -> int:
-    total = sum(struct.unpack(f">{len(data) // 2}H", data))
-    total = (total & 0xFFFF) + (total >> 16)
-    return ~(total + (total >> 16)) & 0xFFFF
-
-
 def test_a_packet_out_of_its_tcp_state_is_invalid(namespace: Namespace) -> None:
     namespace.must("sysctl", "-qw", "net.netfilter.nf_conntrack_tcp_loose=0")
     ack = struct.pack(">HHIIBBHHH", 4000, 4001, 1, 1, 5 << 4, 0x10, 512, 0, 0)
     pseudo = b"\x7f\0\0\1\x7f\0\0\1\0\x06" + struct.pack(">H", len(ack))
-    ack = ack[:16] + struct.pack(">H", checksum(pseudo + ack)) + ack[18:]
+    ack = ack[:16] + struct.pack(">H", traffic.checksum(pseudo + ack)) + ack[18:]
     with counted(namespace) as moved:
         sent_raw(namespace, socket.IPPROTO_TCP, ack)
     assert set(moved) == {"invalid"}

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from conntrack_common.analysis.diagnosis import diagnose
 from conntrack_common.errors import NotAvailable, NotPermitted
-from conntrack_common.model import Check, Host, Sysctls, Tracking
+from conntrack_common.model import BootSetting, Check, Host, Sysctls, Tracking
+from conntrack_common.sources.boot import boot_module, boot_settings
 from conntrack_common.sources.host import module_state
+from conntrack_common.sources.procfs import ProcRoot
 
 HEALTHY = Host(
     kernel="6.1.0-18-amd64",
@@ -74,6 +78,59 @@ def test_what_is_off_says_what_it_would_add() -> None:
         assert found[name].remedy == f"sysctl -w net.netfilter.nf_conntrack_{name}=1"
 
 
+def test_a_time_out_of_days_is_named() -> None:
+    found = checks(timeouts={"tcp_established": 432000})["timeouts"]
+    assert (found.status, "5 days" in found.message) == ("ok", True)
+    assert found.remedy.startswith("sysctl -w net.netfilter.nf_conntrack_tcp_timeout_established=")
+    assert not checks(timeouts={"tcp_established": 7200})["timeouts"].remedy
+    assert "timeouts" not in checks(timeouts={})
+
+
+MAX = BootSetting("nf_conntrack_max", 500000, "/etc/sysctl.d/90-ct.conf", 65536)
+
+
+def test_what_files_set_and_what_is_in_force_are_compared() -> None:
+    late = checks(boot_settings=(MAX,))["boot"]
+    assert (late.status, "500000" in late.message, "65536" in late.message) == (
+        "warning",
+        True,
+        True,
+    )
+    assert late.remedy.startswith("sysctl -w net.netfilter.nf_conntrack_max=500000, and echo nf_")
+    early = checks(boot_settings=(MAX,), boot_module="/etc/modules-load.d/ct.conf")["boot"]
+    assert early.remedy == "sysctl -w net.netfilter.nf_conntrack_max=500000"
+    in_force = (MAX._replace(running=500000),)
+    assert checks(boot_settings=in_force)["boot"].status == "warning"
+    assert checks(boot_settings=in_force, module="built-in")["boot"].status == "ok"
+    assert "modules-load.d" in checks()["boot"].remedy
+    rounded = MAX._replace(name="nf_conntrack_buckets", value=100000, running=100352)
+    assert checks(boot_settings=(rounded,), module="built-in")["boot"].status == "ok"
+
+
+def test_files_are_read_as_sysctl_d_and_modules_load_d_say(tmp_path: Path) -> None:
+    def write(name: str, text: str) -> None:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+    root = str(tmp_path)
+    assert (boot_settings(ProcRoot(), root), boot_module(root)) == ((), "")
+    write("usr/lib/sysctl.d/50-a.conf", "net.netfilter.nf_conntrack_max = 1\n")
+    write("etc/sysctl.d/50-a.conf", "# nothing\n; net.netfilter.nf_conntrack_max = 4\n")
+    assert boot_settings(ProcRoot(), root) == ()
+    write("etc/sysctl.d/60-b.conf", "net/netfilter/nf_conntrack_max=2\nkernel.pid_max = 9\n")
+    write("run/sysctl.d/70-c.conf", "-net.nf_conntrack_max = 3\nnet.nf_conntrack_max = x\n")
+    write("etc/sysctl.d/80-d.txt", "net.netfilter.nf_conntrack_max = 5\n")
+    (found,) = boot_settings(ProcRoot(), root)
+    assert found[:3] == ("nf_conntrack_max", 3, f"{root}/run/sysctl.d/70-c.conf")
+    write("etc/sysctl.conf", "net.netfilter.nf_conntrack_max = 6\n")
+    assert boot_settings(ProcRoot(), root)[0].value == 6
+    write("etc/modules-load.d/m.conf", "# nf_conntrack\nloop\n")
+    assert boot_module(root) == ""
+    write("usr/lib/modules-load.d/n.conf", "nf-conntrack\n")
+    assert boot_module(root) == f"{root}/usr/lib/modules-load.d/n.conf"
+
+
 def test_no_connection_tracking_is_a_problem() -> None:
     found = checks(sysctls=NotAvailable("not here"), counters=NotAvailable("not here"))
     assert (found["table"].status, found["counters"].status) == ("problem", "warning")
@@ -89,10 +146,8 @@ def test_installing_is_told_for_each_distribution() -> None:
     assert "dnf" in remedy("arch")
 
 
-def test_module_states(tmp_path: object) -> None:
-    from pathlib import Path
-
-    folder = Path(str(tmp_path), "6.1.0")
+def test_module_states(tmp_path: Path) -> None:
+    folder = tmp_path / "6.1.0"
     folder.mkdir()
     state = {"kernel": "6.1.0", "root": str(tmp_path)}
     assert module_state("nf_conntrack", loaded=False, **state) == "missing"

@@ -96,6 +96,19 @@ CASES = [
     Case("conntrack-telegraf", "ok", "--metrics nosuch.*", "unknown-metric"),
     Case("conntrack-telegraf", "no-stat-file", "--metrics cpu.*", "nothing-to-send"),
     Case("conntrack-prometheus", "ok", "--metrics cpu.drop", "chosen"),
+    Case("check_conntrack", "ok", "--check synproxy.syn_received,0,", "no-synproxy"),
+    Case("check_conntrack", "ok", "--check 'table.timeout[timeout=udp],0,'", "no-timeouts"),
+    *(
+        Case(program, "full", "--metrics 'synproxy.*,table.timeout'", "synproxy-and-timeouts")
+        for program in ("conntrack-prometheus", "conntrack-telegraf")
+    ),
+    Case(
+        "check_conntrack",
+        "full",
+        "--check synproxy.cookie_invalid,0, "
+        "--check 'table.timeout[timeout=tcp_established],,86400'",
+        "synproxy-and-timeouts",
+    ),
     Case("conntrack-prometheus", "ok", "--output /nosuch/folder/x.prom", "unwritable"),
 ]
 

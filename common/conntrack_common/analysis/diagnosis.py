@@ -8,12 +8,15 @@ from conntrack_common.analysis.sync_config import check_config
 from conntrack_common.analysis.usage import usage
 from conntrack_common.digits import whole
 from conntrack_common.errors import ConntrackError, DaemonUnreachable, NotPermitted
-from conntrack_common.model import Check, Host, Sysctls, Tracking
+from conntrack_common.model import BootSetting, Check, Host, Sysctls, Tracking
 from conntrack_common.sync_model import HostNetwork, SyncConfig, SyncStatistics
 
 OK, WARNING, PROBLEM, UNKNOWN = "ok", "warning", "problem", "unknown"
 # struct nf_conn with its usual extensions (NAT, accounting, timestamp), and a bucket's pointer.
 ENTRY_BYTES, BUCKET_BYTES = 384, 8
+DAY = 86400  # seconds
+LOAD_EARLY = "echo nf_conntrack > /etc/modules-load.d/conntrack.conf"
+WHY_EARLY = "sysctl.d is read before the firewall loads nf_conntrack"
 AGENTS = ("nagios", "nrpe", "icinga2", "collectd", "telegraf", "node_exporter")
 PACKAGES = {
     "debian": "apt install {debian}",
@@ -33,6 +36,8 @@ def diagnose(host: Host) -> Iterator[Check]:
         yield _usage(host.sysctls)
         yield from _size(host.sysctls, host.memory)
         yield from _settings(host.sysctls)
+        yield from _timeouts(host)
+        yield from _boot(host)
     else:
         yield Check("table", PROBLEM, str(host.sysctls))
     yield from _programs(host)
@@ -159,6 +164,53 @@ def _settings(table: Sysctls) -> Iterator[Check]:
                 f"nf_conntrack_{name} is off; switched on, new entries would have {gain}",
                 f"sysctl -w net.netfilter.nf_conntrack_{name}=1",
             )
+
+
+def _timeouts(host: Host) -> Iterator[Check]:
+    seconds = host.timeouts.get("tcp_established")
+    if seconds is None:
+        return
+    name = "nf_conntrack_tcp_timeout_established"
+    message = f"a silent TCP connection keeps its entry for {seconds} seconds ({name})"
+    if seconds > DAY:
+        message += f", {seconds / DAY:.3g} days: so do those whose ends have died"
+    remedy = f"sysctl -w net.netfilter.{name}={DAY}, if none is silent for longer"
+    yield Check("timeouts", OK, message, remedy if seconds > DAY else "")
+
+
+def _boot(host: Host) -> Iterator[Check]:
+    early = host.boot_module or host.module == "built-in"
+    load = "" if early else LOAD_EARLY
+    other = [setting for setting in host.boot_settings if not _is_in_force(setting)]
+    for setting in other:
+        yield Check(
+            "boot",
+            WARNING,
+            f"{setting.path} sets {setting.name} to {setting.value}, but {setting.running} is in "
+            "force",
+            f"sysctl -w net.netfilter.{setting.name}={setting.value}"
+            + (f", and {load}: {WHY_EARLY}" if load else ""),
+        )
+    if not host.boot_settings:
+        kept = "write it to /etc/sysctl.d/conntrack.conf, too" + (f", and {load}" if load else "")
+        yield Check("boot", OK, "what 'sysctl -w' sets here is gone after a reboot", kept)
+    elif not other:
+        paths = ", ".join(sorted({setting.path for setting in host.boot_settings}))
+        message = f"what {paths} sets is in force"
+        if early:
+            yield Check("boot", OK, message)
+        else:
+            yield Check(
+                "boot", WARNING, f"{message}, but may not be after a boot: {WHY_EARLY}", load
+            )
+
+
+def _is_in_force(setting: BootSetting) -> bool:
+    if setting.running is None:
+        return True  # unknown here
+    more = setting.running - setting.value
+    # The kernel rounds the hash table's size up to whole pages of 4 to 64 KiB.
+    return 0 <= more < 8192 if setting.name == "nf_conntrack_buckets" else more == 0
 
 
 def _programs(host: Host) -> Iterator[Check]:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from conntrack_common.digits import whole
 from conntrack_common.errors import ConntrackError
 from conntrack_common.model import Host, Sysctls
+from conntrack_common.sources.boot import boot_module, boot_settings
 from conntrack_common.sources.hooks import tracking
 from conntrack_common.sources.procfs import ProcRoot
 
@@ -43,6 +44,9 @@ def host(proc: ProcRoot) -> Host:
         distribution=_distribution(),
         programs=_programs(PROGRAMS),
         memory=_memory(proc),
+        timeouts=_timeouts(proc),
+        boot_settings=boot_settings(proc) if proc.is_live else (),
+        boot_module=boot_module(),
     )
 
 
@@ -83,6 +87,13 @@ def _counters(proc: ProcRoot, refused: ConntrackError | None) -> str | Conntrack
     except ConntrackError as error:
         return "ctnetlink" if refused is None else error
     return "/proc/net/stat/nf_conntrack"
+
+
+def _timeouts(proc: ProcRoot) -> dict[str, int]:
+    try:
+        return proc.timeouts()
+    except ConntrackError:
+        return {}
 
 
 def _distribution() -> str:

@@ -1,11 +1,12 @@
 """Connection tracking as /proc shows it: the sysctls and the per-CPU counters.
 
 Formats: the kernel's Documentation/networking/nf_conntrack-sysctl.rst and, for the counters,
-net/netfilter/nf_conntrack_standalone.c (ct_cpu_seq_show).
+net/netfilter/nf_conntrack_standalone.c (ct_cpu_seq_show) and nf_synproxy_core.c.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 
 from conntrack_common.digits import UINT32, whole
@@ -43,6 +44,7 @@ STAT_FILES = (
     "net/stat/nf_conntrack",
     "net/stat/ip_conntrack",
 )
+SYNPROXY_FILES = ("thread-self/net/stat/synproxy", "net/stat/synproxy")
 # The kernel reused two columns for new counters, and their heading tells which it is.
 COLUMNS = {"clashres": "clash_resolve", "chainlength": "chaintoolong", "icmp_error": "error"}
 # Counters that newer kernels print as a literal 0 (or as a sum that nothing adds to).
@@ -145,6 +147,46 @@ class ProcRoot:
             "which needs CAP_NET_ADMIN, has the same counters)"
         )
 
+    def synproxy_counters(self) -> tuple[CpuCounters, ...]:
+        """Return SYNPROXY's counters of each CPU; none where it is not loaded.
+
+        Raises NotPermitted, NotAvailable, MalformedData.
+        """
+        for name in SYNPROXY_FILES:
+            text = self.read(name)
+            if text is not None:
+                return parse_stat(text, f"{self.path}/{name}", known="syn_received")
+        return ()
+
+    def timeouts(self) -> dict[str, int]:
+        """Return the seconds that entries live after their last packet, as `tcp_established`.
+
+        Raises NotAvailable (no connection tracking here), NotPermitted, MalformedData.
+        """
+        folder = f"{self.path}/sys/net/netfilter"
+        try:
+            names = sorted(os.listdir(folder))
+        except PermissionError as error:
+            raise NotPermitted(f"{folder} may not be read by this user") from error
+        except OSError as error:
+            raise NotAvailable(f"{folder} can't be read: {NO_CONNTRACK}") from error
+        found = {}
+        for name in names:
+            label = timeout_label(name)
+            text = self.read(f"sys/net/netfilter/{name}") if label else None
+            if text is not None:
+                found[label] = parse_sysctl(text, f"{folder}/{name}")
+        return found
+
+
+def timeout_label(name: str) -> str:
+    """Return what a setting is the time-out of, as `tcp_established`; empty for other settings."""
+    word, _, rest = name.partition("nf_conntrack_")[2].partition("_timeout")
+    # Fragments of IPv6 packets, and events that were not delivered, are no entries.
+    if word in {"", "frag6", "events_retry"}:
+        return ""
+    return f"{word}{rest}" if "_timeout" in name else ""
+
 
 def parse_sysctl(text: str, source: str) -> int:
     """Return the number that a sysctl file holds; raises MalformedData."""
@@ -155,16 +197,16 @@ def parse_sysctl(text: str, source: str) -> int:
     return number
 
 
-def parse_stat(text: str, source: str) -> tuple[CpuCounters, ...]:
-    """Return the counters of a stat/nf_conntrack file: a heading, then hexadecimal rows, one a CPU.
+def parse_stat(text: str, source: str, known: str = "found") -> tuple[CpuCounters, ...]:
+    """Return the counters of a file under net/stat: a heading, then hexadecimal rows, one a CPU.
 
     Columns are taken by their headings, whose number and meaning differ between kernels; a
     column that this module doesn't know keeps the kernel's name. Raises MalformedData.
     """
     lines = text.splitlines()
     names = lines[0].split() if lines else []
-    if "found" not in names:
-        raise MalformedData(source, "line 1", "the heading names no column 'found'")
+    if known not in names:
+        raise MalformedData(source, "line 1", f"the heading names no column {known!r}")
     rows = [
         _parse_row(line, names, f"line {number}", source)
         for number, line in enumerate(lines[1:], start=2)
@@ -218,7 +260,6 @@ def _cookie() -> str:
 
 def _is_procfs(path: str) -> bool:
     import ctypes
-    import os
     import sys
 
     found = ctypes.create_string_buffer(256)  # struct statfs begins with the type
