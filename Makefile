@@ -5,9 +5,12 @@ BIN := $(VENV)/bin
 # Pythons that pyenv installed, for tox; without pyenv this adds nothing.
 PYENV_BINS := $(subst $() ,:,$(wildcard $(HOME)/.pyenv/versions/*/bin))
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+# For make kernels: which of Debian's kernels, and what pytest is told.
+KERNEL ?= 5.10 6.1 6.12
+TESTS ?= tests/kernel
 
 .DEFAULT_GOAL := help
-.PHONY: help run test unit kernel package deb lint types bench docs picture golden clean
+.PHONY: help run test unit kernel kernels package deb lint types bench docs picture golden clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +32,12 @@ unit: $(VENV)/tox ## the unit tests with this Python alone
 
 kernel: packages $(VENV)/tox ## the tests on the real kernel and in the real agents (root)
 	$(BIN)/tox run -e kernel
+
+kernels: packages ## tests/kernel on Debian's kernels under QEMU (KERNEL=6.1 TESTS=tests/kernel/test_list.py)
+	$(SUDO) sh tests/machine/build .machines $(KERNEL)
+	@failed=; for kernel in $(KERNEL); do \
+	    sh tests/machine/run $$kernel -q $(TESTS) || failed="$$failed $$kernel"; done; \
+	[ -z "$$failed" ] || { echo "failed on$$failed"; exit 1; }
 
 lint: $(VENV)/tox ## ruff (rules and format) and mypy (strict)
 	$(BIN)/tox run -e lint,types
@@ -53,7 +62,7 @@ golden: $(VENV)/tox ## accept the commands' present output as right (look at git
 	$(BIN)/tox run -e py3 -- tests/unit/test_golden.py --update-golden
 
 clean: ## remove what these targets made
-	rm -rf $(VENV) .tox build dist *.egg-info debian/made
+	rm -rf $(VENV) .tox .machines build dist *.egg-info debian/made
 
 .PHONY: packages
 packages:

@@ -12,16 +12,21 @@ from pathlib import Path
 import pytest
 
 import fill
+import modules
 import namespaces
 import processes
 import rendered
+import shelter
 from installation import DEBIAN, Installation, copied, is_debian
 from namespaces import Filled, Namespace
 
 TOOLS = ("ip", "nft", "conntrack", "setpriv", "sysctl", "ping")
 GLOBAL_SYSCTLS = ("max", "buckets", "expect_max", "acct", "timestamp", "events")
-MEMORY = Path("/var/tmp")  # where checks remember counters, if nothing else is said
+PACKAGING = Path(__file__).parent / "package"
 NETFILTER = Path("/proc/sys/net/netfilter")
+MODULES = ["nf_conntrack", "nf_conntrack_netlink"]
+# tests/machine/run writes this word; there modules, limits and /etc may be set.
+IN_MACHINE = "conntrack_plugins.machine" in Path("/proc/cmdline").read_text("utf-8").split()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -41,17 +46,31 @@ def missing(*programs: str) -> str:
 def missing_for_kernel() -> str:
     if os.geteuid():
         return "needs root, to make network namespaces"
+    if not NETFILTER.is_dir() and IN_MACHINE:
+        processes.must(["modprobe", "-a", *MODULES])
     if not NETFILTER.is_dir():
         return "this kernel has no connection tracking now (modprobe nf_conntrack)"
     return missing(*TOOLS)
 
 
+def unfit(item: pytest.Item) -> str:
+    """Why a test can't run here; empty if it can."""
+    agent = item.get_closest_marker("agent")
+    if item.get_closest_marker("machine") and not IN_MACHINE:
+        return "needs a machine that belongs to the tests (make kernels)"
+    kernel = item.get_closest_marker("kernel") and "unloaded" not in item.fixturenames
+    return (missing_for_kernel() if kernel else "") or missing(*agent.args if agent else ())
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    marker = item.get_closest_marker("agent")
-    reason = missing_for_kernel() if item.get_closest_marker("kernel") else ""
-    reason = reason or missing(*marker.args if marker else ())
+    reason = unfit(item)
     if reason:
         pytest.skip(reason)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Modules can be unloaded as long as nothing of this session uses them: that goes first."""
+    items.sort(key=lambda item: "unloaded" not in getattr(item, "fixturenames", ()))
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -63,20 +82,16 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
         report.longrepr = f"with --no-skip this fails: {report.longrepr}"
 
 
-def global_sysctls() -> dict[str, str]:
-    """What all namespaces share, and this one's settings: tests leave them alone."""
-    paths = [NETFILTER / f"nf_conntrack_{name}" for name in GLOBAL_SYSCTLS]
-    return {path.name: path.read_text("ascii").strip() for path in paths if path.exists()}
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Cover the host's files, unless packages are to be installed in them."""
+    if not any(PACKAGING in item.path.parents for item in session.items):
+        shelter.enter()
 
 
 @pytest.fixture(autouse=True, scope="session")
 def nothing_left() -> Iterator[None]:
-    """Fail the session that leaves a namespace, a process or a changed setting behind."""
-    before = global_sysctls()
-    remembered = set(MEMORY.glob("conntrack-plugins-*"))
+    """Fail the session that leaves a namespace or a process behind."""
     yield
-    for made in set(MEMORY.glob("conntrack-plugins-*")) - remembered:
-        shutil.rmtree(made)
     running, standing = processes.marked(), namespaces.left_over()
     for pid in running:
         os.kill(pid, signal.SIGKILL)
@@ -84,7 +99,27 @@ def nothing_left() -> Iterator[None]:
         processes.must(["ip", "netns", "del", name])
     assert not standing, "namespaces were left (and have been removed now)"
     assert not running, "processes were left (and have been ended now)"
-    assert global_sysctls() == before, "a setting of the host has changed"
+
+
+def global_sysctls() -> dict[str, str]:
+    """What all namespaces share, and this one's settings; empty without connection tracking."""
+    paths = [NETFILTER / f"nf_conntrack_{name}" for name in GLOBAL_SYSCTLS]
+    return {path.name: path.read_text("ascii").strip() for path in paths if path.exists()}
+
+
+@pytest.fixture(autouse=True)
+def nothing_set() -> Iterator[None]:
+    """Fail the test that leaves a setting changed: in the machine, nobody else can have done it."""
+    before = global_sysctls() if IN_MACHINE else {}
+    yield
+    after = global_sysctls() if before else {}
+    assert after in ({}, before), "a setting of all namespaces has changed"
+
+
+@pytest.fixture
+def unloaded() -> None:
+    """No module of connection tracking is loaded; for tests that need the machine."""
+    processes.until(lambda: modules.unloaded("nf_conntrack"), "nf_conntrack is unloaded", 60)
 
 
 @pytest.fixture

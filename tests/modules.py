@@ -1,0 +1,27 @@
+"""The kernel's modules, in a machine that belongs to the tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import processes
+
+
+def loaded() -> dict[str, list[str]]:
+    """The modules that are loaded, each with those that use it (proc(5), /proc/modules)."""
+    lines = Path("/proc/modules").read_text("ascii").splitlines()
+    fields = [line.split() for line in lines]
+    return {name: users.strip(",-").split(",") for name, _size, _count, users, *_ in fields}
+
+
+def unloaded(name: str) -> bool:
+    """Unload a module and all that use it; False while rules or namespaces hold one of them."""
+    present = loaded()
+
+    def unload(each: str) -> None:
+        for user in present.pop(each, []):
+            unload(user)
+        processes.run(["rmmod", each])
+
+    unload(name)
+    return name not in loaded()
