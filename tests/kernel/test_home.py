@@ -16,6 +16,7 @@ import pytest
 
 import conntrack_common
 import conntrack_plugins
+import fill
 import processes
 from conntrack_common.collect import collect_in
 from conntrack_common.errors import NotAvailable, Stranded
@@ -100,10 +101,19 @@ def injected(work: Callable[[], object], injection: Injection) -> BaseException 
     return None
 
 
+@pytest.fixture(scope="module")
+def small() -> Iterator[str]:
+    """The name of a namespace with few entries: each call is looked at."""
+    with Namespace() as made:
+        with made.entered():
+            fill.fill(20)
+        yield made.name
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("name", WORK)
-def test_whatever_is_raised_the_thread_is_home(filled: Filled, name: str) -> None:
-    home, netns = place(), filled.namespace.name
+def test_whatever_is_raised_the_thread_is_home(small: str, name: str) -> None:
+    home, netns = place(), small
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     counting = Injection(home, 0, RuntimeError)
     try:
@@ -283,20 +293,23 @@ def test_one_that_ends_while_it_is_read_is_read_to_the_end() -> None:
     assert list(iterator) == []
 
 
+READERS = [
+    *(["conntrack-stat", name] for name in ("count", "list", "expect", "events", "top")),
+    *(["conntrack-stat", name] for name in ("status", "counters", "doctor")),
+    ["conntrack-telegraf"],
+    ["conntrack-prometheus"],
+    ["check_conntrack"],
+]
+OTHERS = [["conntrack-stat", name] for name in ("metrics", "sync", "demo", "render")]
+NONE = ["/nosuch/x", "/etc/passwd", "../x", "99999999", "pid:0", ".", "\x1b[2J\n"]
+
+
 @pytest.mark.parametrize(
-    "words",
+    ("words", "netns"),
     [
-        *(["conntrack-stat", name] for name in ("count", "list", "expect", "events", "top")),
-        *(["conntrack-stat", name] for name in ("status", "counters", "doctor")),
-        *(["conntrack-stat", name] for name in ("metrics", "sync", "demo", "render")),
-        ["conntrack-telegraf"],
-        ["conntrack-prometheus"],
-        ["check_conntrack"],
+        *((words, "nonsense") for words in (*READERS, *OTHERS)),
+        *((words, netns) for words in READERS[-3:] for netns in NONE),
     ],
-    ids=" ".join,
-)
-@pytest.mark.parametrize(
-    "netns", ["nonsense", "/nosuch/x", "/etc/passwd", "../x", "99999999", "pid:0", ".", "\x1b[2J\n"]
 )
 def test_a_namespace_that_is_none_is_one_sentence(words: list[str], netns: str) -> None:
     done = processes.run([*installed(words[0]), *words[1:], "--netns", netns], env=python_path())
@@ -308,9 +321,9 @@ def test_a_namespace_that_is_none_is_one_sentence(words: list[str], netns: str) 
     assert "network namespace" in said or "--netns" in said
 
 
-@pytest.mark.parametrize("name", ["metrics", "sync", "demo", "render"])
-def test_what_is_of_no_namespace_takes_none(name: str) -> None:
-    argv = [*installed("conntrack-stat"), "--netns", "all", name]
+@pytest.mark.parametrize("words", OTHERS, ids=" ".join)
+def test_what_is_of_no_namespace_takes_none(words: list[str]) -> None:
+    argv = [*installed(words[0]), "--netns", "all", words[1]]
     done = processes.run(argv, env=python_path())
     assert (done.returncode, done.stdout) == (2, ""), done
     assert "no network namespace" in done.stderr
