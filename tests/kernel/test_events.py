@@ -142,7 +142,17 @@ def test_it_ends_after_a_number_and_a_time(namespace: Namespace) -> None:
     assert 0.5 <= time.monotonic() - began < 10
 
 
-@pytest.mark.parametrize("words", [["-e", "BIRTH"], ["--netns", "all"], ["--count", "-1"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-e", "BIRTH"],
+        ["--netns", "all"],
+        ["--count", "-1"],
+        ["-b", "0"],
+        ["-b", str(2**40)],
+        ["-b", str(10**15)],
+    ],
+)
 def test_what_can_not_be_meant_is_one_sentence(namespace: Namespace, words: list[str]) -> None:
     done = namespace.run([*command("conntrack-stat"), "events", *words], env=python_path())
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
