@@ -8,6 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import pytest
 
@@ -167,14 +168,17 @@ def test_expired_entries_are_no_change(
 
 
 def test_an_ordinary_busy_table_is_not_approximate(large: Namespace, passes: list[Pass]) -> None:
-    """A thousand new connections a second, in a table of 50,000."""
+    """Some 150 new connections come while 50,000 are read, on a machine of any speed."""
+    began = time.monotonic()
+    counted(large, Filter(), lambda: None)
+    pause = (time.monotonic() - began) / 15
     stop = threading.Event()
 
-    def churn() -> None:
-        while not stop.wait(0.01):
+    def come() -> None:
+        while not stop.wait(pause):
             grow(large, 10)
 
-    busy = threading.Thread(target=churn)
+    busy = threading.Thread(target=come)
     busy.start()
     try:
         found = counted(large, Filter(), lambda: None)
@@ -183,7 +187,75 @@ def test_an_ordinary_busy_table_is_not_approximate(large: Namespace, passes: lis
         busy.join()
     assert found.change is not None
     assert 0 < found.change.entries < ENTRIES // 100
-    assert len(passes) == 1
+    assert len(passes) == 2
+
+
+BUCKETS = Path("/proc/sys/net/netfilter/nf_conntrack_buckets")
+
+
+@pytest.fixture
+def resize() -> Iterator[Callable[[int], None]]:
+    """Set the size of the hash table that all namespaces share: only the first one's may."""
+    before = BUCKETS.read_text("ascii").strip()
+    with subprocess.Popen(
+        ["sh", "-c", f"while read n; do echo $n >{BUCKETS} && echo $n; done"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        encoding="ascii",
+    ) as shell:
+
+        def write(buckets: int | str) -> None:
+            assert shell.stdin
+            assert shell.stdout
+            shell.stdin.write(f"{buckets}\n")
+            shell.stdin.flush()
+            assert shell.stdout.readline().strip() == str(buckets)
+
+        yield write
+        write(before)
+
+
+@pytest.mark.machine
+def test_a_resize_in_the_middle_is_read_once_more(
+    large: Namespace, resize: Callable[[int], None], passes: list[Pass]
+) -> None:
+    buckets = int(BUCKETS.read_text("ascii"))
+
+    def disturb() -> None:
+        if len(passes) == 1:
+            resize(buckets // 4)
+
+    found = counted(large, Filter(), disturb)
+    assert (found.total, len(passes)) == (ENTRIES, 2)
+    assert is_approximate(found.change) is False
+
+
+@pytest.mark.machine
+@pytest.mark.parametrize("wanted", [Filter(), Filter(status=(8, 0))])
+def test_a_resize_in_each_reading_is_told(
+    large: Namespace, resize: Callable[[int], None], passes: list[Pass], wanted: Filter
+) -> None:
+    """A part of the table is skipped, or read twice."""
+    sizes = itertools.cycle(int(BUCKETS.read_text("ascii")) * 4 // power for power in (16, 4))
+    found = counted(large, wanted, lambda: resize(next(sizes)))
+    assert len(passes) == 2
+    assert found.total != ENTRIES
+    assert found.change is not None
+    assert found.change.resized
+    assert is_approximate(found.change)
+
+
+@pytest.mark.machine
+def test_a_list_says_that_the_table_was_resized(
+    large: Namespace, resize: Callable[[int], None]
+) -> None:
+    buckets, dump = int(BUCKETS.read_text("ascii")), Dump(Filter())
+    with large.entered():
+        for number, _entry in enumerate(dump):
+            if number == ENTRIES // 2:
+                resize(buckets // 4)
+    assert dump.change is not None
+    assert dump.change.resized
 
 
 def test_hidden_sysctls_leave_the_evidence_to_ctnetlink(large: Namespace) -> None:
