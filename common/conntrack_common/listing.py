@@ -9,6 +9,7 @@ from conntrack_common.filters import Filter
 from conntrack_common.model import Change
 from conntrack_common.sources.dump import Pass
 from conntrack_common.sources.entries import Form, Reader, entry
+from conntrack_common.sources.table import LIMIT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,6 +70,8 @@ class Matcher:
             found = few(values)
             accepted = self._accepted.get(found)
             if accepted is None:
+                if len(self._accepted) >= LIMIT:
+                    self._accepted.clear()  # events go on for months
                 fields = {name: each for name, each in zip(self._key, found) if each is not None}
                 accepted = self._accepted[found] = self._accepts(fields)
             if not accepted:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import pytest
 
 from captures import DUMP, LISTING, with_zone_and_status
-from conntrack_common import breakdown
+from conntrack_common import breakdown, listing
 from conntrack_common.errors import InvalidRequest
 from conntrack_common.filters import Filter
+from conntrack_common.sources.entries import Reader
 from conntrack_common.sources.table import Census
+from conntrack_plugins.cli import conntrack_line
+from conntrack_plugins.cli.conntrack_line import LineFormat
 
 
 def test_unknown_dimensions_are_refused_by_name() -> None:
@@ -55,3 +58,19 @@ def test_each_dimension_is_exact_whatever_the_combinations(wanted: Filter, limit
     assert found["status"]["UNREPLIED"] == 300
     assert found["zone"]["other"] == 130 * 6
     assert sum(found["zone"].values()) == sum(found["family"].values()) == 900
+
+
+@pytest.mark.parametrize("limit", [1, 30])
+def test_what_readers_of_events_remember_is_bounded(
+    monkeypatch: pytest.MonkeyPatch, limit: int
+) -> None:
+    """They may run for months, and others choose the zones and flags that they see."""
+    monkeypatch.setattr(listing, "LIMIT", limit)
+    monkeypatch.setattr(conntrack_line, "LIMIT", limit)
+    reader, is_meant, lines = Reader(), listing.Matcher(Filter(status=(2, 0))), LineFormat()
+    for status in (*range(100), *range(100)):
+        ((form, values),) = reader.read(with_zone_and_status(status, status))
+        assert is_meant(form, values) == bool(status & 2)
+        assert ("[UNREPLIED]" in lines.line(form, values)) == (not status & 2)
+        assert len(is_meant._accepted) <= limit
+        assert len(lines._fills) <= limit

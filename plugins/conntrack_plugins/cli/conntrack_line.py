@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 NAMED = (ICMP, GRE, ICMPV6, *PORT_PROTOCOLS)  # the protocols that the library has names for
 KEY = ("orig_protocol", "status", *STATES)
+LIMIT = 10_000  # templates that are remembered
 ENDS = ("HW_OFFLOAD", "OFFLOAD", "ASSURED")  # of these flags, the first is shown
 NEEDED = ("orig_protocol", "orig_src", "orig_dst", "reply_src", "reply_dst")
 # What conntrack(8) -o adds to its lines; `timestamp` is an event's, and `userspace` always there.
@@ -89,6 +90,8 @@ class LineFormat:
         key = (id(form), tuple([values[form.at[name]] for name in KEY if name in form.at]))
         fill = self._fills.get(key)
         if fill is None:
+            if len(self._fills) >= LIMIT:
+                self._fills.clear()  # events go on for months
             fill = self._fills[key] = _fill(form, values, self._extras, self._names)
         return fill.template % fill.pick(values)
 
