@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import mmap
+import os
 import re
 import socket
 import struct
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 import fill
 import oracle
 import traffic
+from conntrack_common.metrics import BY_ID
 from namespaces import Namespace, connect
 
 pytestmark = pytest.mark.kernel
 
+SLOW_HOOK = "type filter hook output priority 1;"
 FTP = """
 table ip helped {
     ct helper ftp { type "ftp" protocol tcp; }
@@ -49,6 +55,22 @@ def counted(namespace: Namespace) -> Iterator[Moved]:
     moved.update(
         {name: value - before[name] for name, value in totals().items() if value != before[name]}
     )
+
+
+@pytest.mark.parametrize(
+    ("counter", "words"),
+    [
+        ("insert", "programs"),
+        ("drop", "NAT's ports are used up"),
+        ("insert_failed", "clashed"),
+        ("found", "NAT"),
+        ("error", "an unknown connection"),
+        ("expect_new", "Connections"),
+        ("expect_delete", "came true"),
+    ],
+)
+def test_the_help_names_what_the_tests_below_do(counter: str, words: str) -> None:
+    assert words in BY_ID[f"cpu.{counter}"].help
 
 
 def test_entries_of_packets_move_no_counter(namespace: Namespace) -> None:
@@ -122,6 +144,58 @@ def test_a_packet_out_of_its_tcp_state_is_invalid(namespace: Namespace) -> None:
     with counted(namespace) as moved:
         sent_raw(namespace, socket.IPPROTO_TCP, ack)
     assert set(moved) == {"invalid"}
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="packets race on two processors only")
+def test_two_first_packets_at_once_are_a_clash_that_is_resolved(namespace: Namespace) -> None:
+    # A long way through the rules, between being looked up and being confirmed.
+    rules = "meta mark 1 counter;" * 3000
+    namespace.rules(f"table inet way {{ chain output {{ {SLOW_HOOK} {rules} }}; }}")
+    with counted(namespace) as moved, raced(namespace) as race:
+        rounds = 0
+        while not oracle.total(oracle.statistics(namespace), "clash_resolve") and rounds < 20_000:
+            race(500)
+            rounds += 500
+    assert set(moved) == {"clash_resolve"}
+    assert oracle.count(namespace) == rounds
+
+
+@contextlib.contextmanager
+def raced(namespace: Namespace) -> Iterator[Callable[[int], None]]:
+    """Yield what sends two datagrams of as many new flows, each pair by two processors at once."""
+    processors = sorted(os.sched_getaffinity(0))
+    turn = mmap.mmap(-1, 8)  # the flow's number, which the other process waits for; -1 ends it
+    with traffic.made(namespace, socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.bind(("127.0.0.1", 4444))
+
+        def send(number: int) -> None:
+            sender.sendto(b"x", ("127.0.0.1", 10_000 + number))
+
+        other = os.fork()
+        if not other:
+            try:
+                os.sched_setaffinity(0, {processors[1]})
+                last = 1
+                while (number := struct.unpack("=q", turn[:8])[0]) >= 0:
+                    if number > last:
+                        send(last := number)
+            finally:
+                os._exit(0)
+        numbers = itertools.count(2)
+
+        def race(flows: int) -> None:
+            for number in itertools.islice(numbers, flows):
+                turn[:8] = struct.pack("=q", number)
+                send(number)
+                time.sleep(0.0005)
+
+        try:
+            os.sched_setaffinity(0, {processors[0]})
+            yield race
+        finally:
+            turn[:8] = struct.pack("=q", -1)
+            os.waitpid(other, 0)
+            os.sched_setaffinity(0, processors)
 
 
 def test_expectations_that_come_true_are_new_and_deleted() -> None:
