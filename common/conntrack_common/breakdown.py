@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from conntrack_common.analysis.change import is_approximate
 from conntrack_common.errors import Interrupted, InvalidRequest
 from conntrack_common.filters import Filter
-from conntrack_common.model import Breakdown, Change, Group, TableCounts
+from conntrack_common.model import REST, Breakdown, Change, Group, TableCounts
 from conntrack_common.record import NamedTuple
 from conntrack_common.sources.dump import Pass
 from conntrack_common.sources.entries import address, text
@@ -175,10 +175,10 @@ class _Margins(Census):
 
 
 def _largest(counts: Mapping[str, int], most: int) -> dict[str, int]:
-    """Return the largest counts by name, and all else together as `other`."""
+    """Return the largest counts by name, and all else together as REST."""
     told = dict(heapq.nlargest(most, counts.items(), key=lambda item: item[1]))
     rest = sum(counts.values()) - sum(told.values())
-    return {**told, "other": rest} if len(counts) > most else told
+    return {**told, REST: rest} if len(counts) > most else told
 
 
 def check_dimensions(by: Sequence[str]) -> None:

@@ -6,9 +6,15 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from os import uname
 
-from conntrack_common.errors import ConntrackError, MalformedData, NotAvailable, NotPermitted
+from conntrack_common.errors import (
+    ConntrackError,
+    DaemonUnused,
+    MalformedData,
+    NotAvailable,
+    NotPermitted,
+)
 from conntrack_common.metric import Metric
-from conntrack_common.metrics import samples
+from conntrack_common.metrics import absences, samples
 from conntrack_common.model import CpuCounters, Reading, Sysctls, TableCounts
 from conntrack_common.sources.procfs import ProcRoot
 
@@ -69,7 +75,7 @@ def collect(
     counters = _attempt(lambda: read_counters(proc)) if "counters" in wanted else None
     synproxy = _attempt(proc.synproxy_counters) if "synproxy" in wanted else None
     timeouts = _attempt(proc.timeouts) if "timeouts" in wanted else None
-    sync = _attempt(read_sync) if "sync" in wanted else None
+    sync = _attempt(lambda: _read_sync_beside(proc)) if "sync" in wanted else None
     counts = None
     if "counts" in wanted or filter_ is not None:
         counts = _attempt(lambda: read_counts(proc, filter_))
@@ -109,7 +115,7 @@ def with_events(reading: Reading, counter: EventCounter) -> Reading:
 
 
 def require(readings: Sequence[Reading], metrics: Iterable[Metric]) -> Sequence[Reading]:
-    """Return the readings if they hold any quantity; raises the reason if all of it failed.
+    """Return the readings if they hold any quantity; raises the reason if there is none.
 
     Malformed data raises in any case: no other number of that host can be trusted then.
     """
@@ -118,9 +124,13 @@ def require(readings: Sequence[Reading], metrics: Iterable[Metric]) -> Sequence[
     malformed = [failure for failure in failures if isinstance(failure, MalformedData)]
     if malformed:
         raise malformed[0]
-    found = (sample for reading in readings for sample in samples(reading, quantities))
-    if failures and next(found, None) is None:
+    if any(True for reading in readings for _sample in samples(reading, quantities)):
+        return readings
+    if failures:
         raise failures[0]
+    for reading in readings:
+        for absent in absences(reading, quantities):
+            raise NotAvailable(f"{absent.id}: {absent.reason}")
     return readings
 
 
@@ -196,12 +206,36 @@ def collect_sync(way: Way, peer: Way | None, timeout: float) -> Reading:
     )
 
 
+def _read_sync_beside(proc: ProcRoot) -> SyncStatistics:
+    if not proc.is_live:
+        raise NotAvailable(f"conntrackd is not asked beside {proc.path}, a copy of /proc")
+    return read_sync()
+
+
 def read_sync(way: Way | None = None, timeout: float = SYNC_TIMEOUT) -> SyncStatistics:
     """Return what conntrackd says, by its socket if no other way is given.
 
-    Raises DaemonUnreachable, DaemonNotAnswering, NotPermitted, MalformedData.
+    Raises DaemonUnused (without a way, where nobody runs it), DaemonUnreachable,
+    DaemonNotAnswering, NotPermitted, MalformedData.
     """
     from conntrack_common.sources.conntrackd import Socket, read_statistics
-    from conntrack_common.sources.conntrackd_conf import find_socket
+    from conntrack_common.sources.conntrackd_conf import CONFIG_FILES, find_socket
+    from conntrack_common.sources.conntrackd_process import is_used
 
+    if way is None and not is_used(CONFIG_FILES, find_socket(), ProcRoot()):
+        raise DaemonUnused(
+            "conntrackd is not used on this host: there is no configuration "
+            f"({' or '.join(CONFIG_FILES)}), no socket and no process of it"
+        )
     return read_statistics(way or Socket(find_socket()), SYNC_REQUESTS, timeout)
+
+
+def complaints(readings: Iterable[Reading]) -> tuple[str, ...]:
+    """Return why parts could not be read: each reason once, but for a daemon that nobody runs."""
+    reasons = {
+        str(failure): None
+        for reading in readings
+        for failure in reading.failures.values()
+        if not isinstance(failure, DaemonUnused)
+    }
+    return tuple(reasons)

@@ -56,6 +56,10 @@ class DaemonUnreachable(ConntrackError):
     """Nothing listens where conntrackd should."""
 
 
+class DaemonUnused(DaemonUnreachable):
+    """This host has no sign of conntrackd: nobody runs it, so nothing is down."""
+
+
 class DaemonNotAnswering(ConntrackError):
     """conntrackd is there, but gave no whole answer in time."""
 

@@ -9,7 +9,7 @@ from conntrack_common.analysis.rates import sum_of_rates
 from conntrack_common.errors import InvalidRequest
 from conntrack_common.metric import COUNTER, Metric
 from conntrack_common.metrics import find, samples
-from conntrack_common.model import Reading, Sample, Value
+from conntrack_common.model import REST, Reading, Sample, Value
 from conntrack_common.record import NamedTuple
 
 SYNTAX = re.compile(r"(?P<id>[^\[\]/,]+)(?:\[(?P<labels>[^\[\]]*)\])?(?P<rate>/s)?")
@@ -60,15 +60,15 @@ def _labels(metric: Metric, text: str | None) -> tuple[tuple[str, str], ...]:
             raise InvalidRequest(
                 f"[{pair}] fits no label of {metric.id}: write [name=value] (its labels: {known})"
             )
-        labels.append((name, value))
+        labels.append((name, value if metric.named is None else metric.named(value)))
     return tuple(labels)
 
 
 def series(expression: Expression, reading: Reading) -> list[Series]:
     """Return the metric's values in a reading, one series for each combination of labels left.
 
-    A label in SUMMED that the expression does not name is added up; the list is empty where the
-    reading lacks the metric.
+    A label in SUMMED that the expression does not name is added up. A named value that a whole
+    read did not meet is 0; otherwise the list is empty where the reading lacks the metric.
     """
     groups: dict[tuple[tuple[str, str], ...], dict[str, Value]] = {}
     for sample in samples(reading, [expression.metric]):
@@ -76,7 +76,16 @@ def series(expression: Expression, reading: Reading) -> list[Series]:
             named = [name for name, _value in expression.labels]
             kept = tuple(pair for pair in sample.labels if pair[0] not in (*named, *SUMMED))
             groups.setdefault(kept, {})[key(sample)] = sample.value
+    if not groups and expression.labels and _is_whole(expression.metric, reading):
+        where = () if reading.netns is None else (("netns", reading.netns),)
+        return [Series(where, {text(expression, where): 0})]
     return [Series(labels, members) for labels, members in groups.items()]
+
+
+def _is_whole(metric: Metric, reading: Reading) -> bool:
+    """Tell whether what a reading does not show of a metric with known labels is 0."""
+    shown = {value for sample in samples(reading, [metric]) for _name, value in sample.labels}
+    return metric.named is not None and bool(getattr(reading, metric.source)) and REST not in shown
 
 
 def text(expression: Expression, labels: tuple[tuple[str, str], ...] = ()) -> str:

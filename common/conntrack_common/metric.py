@@ -17,7 +17,8 @@ class Metric(NamedTuple):
 
     `source` names the part of a Reading that it needs; `bits` is the width at which a counter
     wraps; `absent_when` says why a kernel that was read may not have it, and `why` which reason
-    holds for a reading ("" is that one).
+    holds for a reading ("" is that one). `named`, where the values of the label are known, returns
+    such a value as it is spelled here; it raises InvalidRequest.
     """
 
     id: str
@@ -30,3 +31,4 @@ class Metric(NamedTuple):
     bits: int = 0
     absent_when: str = "this kernel does not tell it"
     why: Callable[[Reading], str] = lambda _reading: ""
+    named: Callable[[str], str] | None = None

@@ -5,15 +5,23 @@ To add a quantity, add one entry here and one test.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from conntrack_common.analysis.change import is_approximate
 from conntrack_common.analysis.usage import usage
 from conntrack_common.counter_metrics import COUNTERS, SYNPROXY
-from conntrack_common.errors import InvalidRequest
+from conntrack_common.digits import UINT16, whole
+from conntrack_common.errors import DaemonUnused, InvalidRequest
 from conntrack_common.metric import COUNTER, GAUGE, STATE, Metric, Values
-from conntrack_common.model import Absent, Reading, Sample, Sysctls, Value
+from conntrack_common.model import PARTS, Absent, Reading, Sample, Sysctls, Value
 from conntrack_common.sync_metrics import SYNC
+from conntrack_common.terms import (
+    FAMILIES,
+    TCP_STATES,
+    TOLD_FLAGS,
+    protocol_name,
+    protocol_number,
+)
 
 
 def _sysctl(field: str) -> Callable[[Reading], Values]:
@@ -57,13 +65,14 @@ def _take_changed(reading: Reading) -> Values:
 
 
 def _take_up(reading: Reading) -> Values:
-    names = ("sysctls", "counters", "timeouts", "synproxy", "counts", "sync")
-    parts = {name: getattr(reading, name) for name in names}
-    up: dict[tuple[str, ...], Value] = {
-        (part,): 1 for part, found in parts.items() if found is not None
+    """Return 1 for each part that was read and 0 for each that failed, but for an unused daemon."""
+    up = {part: getattr(reading, part) is not None for part in PARTS}
+    unused = {part for part, why in reading.failures.items() if isinstance(why, DaemonUnused)}
+    return {
+        (part,): int(is_up)
+        for part, is_up in up.items()
+        if (is_up or part in reading.failures) and part not in unused
     }
-    up.update({(part,): 0 for part in reading.failures})
-    return up
 
 
 def _table(name: str, field: str, unit: str, text: str, kind: str = GAUGE) -> Metric:
@@ -72,8 +81,43 @@ def _table(name: str, field: str, unit: str, text: str, kind: str = GAUGE) -> Me
 
 def _breakdown(metric_id: str, label: str, dimension: str, text: str) -> Metric:
     return Metric(
-        metric_id, GAUGE, "entries", text, "counts", _counts(dimension), (label,), 0, "no entries"
+        metric_id,
+        GAUGE,
+        "entries",
+        text,
+        "counts",
+        _counts(dimension),
+        labels=(label,),
+        absent_when="no entries",
+        named=NAMED[dimension],
     )
+
+
+def _one_of(known: Sequence[str]) -> Callable[[str], str]:
+    def named(value: str) -> str:
+        spelled = {name.lower(): name for name in known}
+        if value.lower() not in spelled:
+            raise InvalidRequest(f"there is no {value!r}{nearest(value.upper(), known)}")
+        return spelled[value.lower()]
+
+    return named
+
+
+def _zone(value: str) -> str:
+    number = whole(value, UINT16)
+    if number is None:
+        raise InvalidRequest(f"{value!r} is no zone: a zone is a number from 0 to {UINT16}")
+    return str(number)
+
+
+# The values that the table's labels can have; after a whole read, the others have no entry.
+NAMED: Mapping[str, Callable[[str], str]] = {
+    "protocol": lambda value: protocol_name(protocol_number(value)),
+    "family": _one_of(tuple(FAMILIES.values())),
+    "zone": _zone,
+    "status": _one_of((*TOLD_FLAGS, "UNREPLIED")),
+    "tcp_state": _one_of(TCP_STATES[1:]),
+}
 
 
 def _events(name: str, unit: str, text: str) -> Metric:
@@ -178,11 +222,14 @@ BY_ID = {metric.id: metric for metric in CATALOGUE}
 CHEAP = tuple(metric for metric in CATALOGUE if metric.source in {"sysctls", "counters", ""})
 
 
+LISTED = " ('conntrack-stat metrics' lists them all)"
+
+
 def find(metric_id: str) -> Metric:
     """Return the metric with this id; raises InvalidRequest, which names the nearest ones."""
     if metric_id in BY_ID:
         return BY_ID[metric_id]
-    raise InvalidRequest(f"there is no metric {metric_id!r}{nearest(metric_id, BY_ID)}")
+    raise InvalidRequest(f"there is no metric {metric_id!r}{nearest(metric_id, BY_ID)}{LISTED}")
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
@@ -191,7 +238,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
     names = list(known)
     close = get_close_matches(word, names, n=3, cutoff=0.5) or names[:3]
-    return f"; did you mean {' or '.join(close)}? ('conntrack-stat metrics' lists them all)"
+    return f"; did you mean {' or '.join(close)}?"
 
 
 def shown(metric: Metric, value: Value) -> Value:
@@ -210,9 +257,28 @@ def select(patterns: Iterable[str]) -> tuple[Metric, ...]:
     for pattern in patterns:
         found = {metric.id for metric in CATALOGUE if fnmatchcase(metric.id, pattern)}
         if not found:
-            raise InvalidRequest(f"no metric matches {pattern!r}{nearest(pattern, BY_ID)}")
+            raise InvalidRequest(f"no metric matches {pattern!r}{nearest(pattern, BY_ID)}{LISTED}")
         chosen |= found
     return tuple(metric for metric in CATALOGUE if metric.id in chosen)
+
+
+def sendable(patterns: Iterable[str]) -> tuple[Metric, ...]:
+    """Return the metrics that an agent that keeps asking can get, as `select` does.
+
+    The other node is asked by check_conntrackd and conntrack-stat sync alone. Raises
+    InvalidRequest when a pattern matches nothing else.
+    """
+    chosen = set()
+    for pattern in patterns:
+        matching = select([pattern])
+        sent = {metric for metric in matching if metric.source != "peer"}
+        if not sent:
+            raise InvalidRequest(
+                f"{pattern} needs the other node's statistics, which only check_conntrackd and "
+                "'conntrack-stat sync' ask for (--peer-command, --peer-file, --peer-socket)"
+            )
+        chosen |= sent
+    return tuple(metric for metric in CATALOGUE if metric in chosen)
 
 
 def samples(reading: Reading, metrics: Iterable[Metric]) -> Iterator[Sample]:

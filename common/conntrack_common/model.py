@@ -53,6 +53,9 @@ class Change(NamedTuple):
     resized: bool = False
 
 
+REST = "other"  # what stands for the zones beyond the largest
+
+
 class TableCounts(NamedTuple):
     """The entries of the table in all, and by each value of some dimensions, each by itself.
 
@@ -71,6 +74,10 @@ class EventCounts(NamedTuple):
     update: int
     destroy: int
     lost: int
+
+
+# The parts of a Reading, each from a source of its own.
+PARTS = ("sysctls", "counters", "timeouts", "synproxy", "counts", "events", "sync", "peer")
 
 
 class Reading(NamedTuple):

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from conntrack_common.collect import collect_in, require
 from conntrack_common.errors import ConntrackError, InvalidRequest, Stranded
 from conntrack_common.metric import COUNTER, Metric
-from conntrack_common.metrics import BY_ID, CHEAP, samples, select, shown
+from conntrack_common.metrics import BY_ID, CHEAP, samples, select, sendable, shown
 from conntrack_common.model import Sample
 from conntrack_common.sources.events import EventCounter
 from conntrack_common.sources.procfs import ProcRoot
@@ -84,8 +84,11 @@ def parse(children: Iterable[tuple[str, tuple[Any, ...]]]) -> Settings:
             settings = option(settings, values)
         except (IndexError, TypeError, ValueError):
             raise InvalidRequest(f"option {key}: {list(values)} can't be meant") from None
-    if settings.events and settings.netns:
-        raise InvalidRequest("Events are those of collectd's own namespace: leave out Netns")
+    if settings.events and (settings.netns or not ProcRoot(settings.proc_root).is_live):
+        raise InvalidRequest(
+            "Events are those of collectd's own namespace, on the running kernel: leave out Netns "
+            "and ProcRoot"
+        )
     return settings
 
 
@@ -103,7 +106,7 @@ def _interval(settings: Settings, values: tuple[Any, ...]) -> Settings:
 
 
 OPTIONS: dict[str, Callable[[Settings, tuple[Any, ...]], Settings]] = {
-    "metrics": lambda settings, values: settings._replace(metrics=select(map(str, values))),
+    "metrics": lambda settings, values: settings._replace(metrics=sendable(map(str, values))),
     "interval": _interval,
     "events": _events,
     "instance": lambda settings, values: settings._replace(instance=str(values[0])),

@@ -11,7 +11,7 @@ from conntrack_common import __version__
 from conntrack_common.digits import whole
 from conntrack_common.errors import ConntrackError, InvalidRequest, Stranded
 from conntrack_common.metric import Metric
-from conntrack_common.metrics import CHEAP, select
+from conntrack_common.metrics import CHEAP, sendable
 from conntrack_common.sources.procfs import ProcRoot
 
 TYPE_CHECKING = False
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 FAILURE, USAGE, INTERRUPTED = 1, 2, 130
 UNKNOWN = 3  # a Nagios state
 LONGEST = 86400  # seconds that a check may take
+# What stands before a subcommand, too, as in `conntrack-stat --netns NAME status`.
+SHARED_DEFAULTS = {"json": False, "netns": "", "proc_root": "/proc"}
+SHARED = tuple(SHARED_DEFAULTS)
 LIBRARIES = ("jinja2", "nagiosplugin", "pyroute2", "rich")
 
 
@@ -81,11 +84,11 @@ def subcommand(
     text: str,
     examples: str = "",
     *,
-    reads: bool = True,
+    takes: Sequence[str] = SHARED,
 ) -> argparse.ArgumentParser:
     """Add a subcommand whose output `work` makes, and return its parser.
 
-    One that reads connection tracking has the options that say where; another refuses them.
+    `takes` are those of the SHARED options that it heeds; `check_shared` refuses the others.
     """
     import argparse
 
@@ -97,12 +100,22 @@ def subcommand(
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    made.set_defaults(work=work, reads=reads)
-    add_json(made)
-    if reads:
-        add_netns(made)
-        add_proc_root(made)
+    made.set_defaults(work=work, takes=tuple(takes), name=name)
+    for option, add in (("json", add_json), ("netns", add_netns), ("proc_root", add_proc_root)):
+        if option in takes:
+            add(made)
     return made
+
+
+def check_shared(args: argparse.Namespace) -> None:
+    """Raise InvalidRequest for an option before the subcommand that the subcommand has no use for.
+
+    An option that is taken and not heeded would let one kernel's numbers pass for another's.
+    """
+    for option, default in SHARED_DEFAULTS.items():
+        if getattr(args, option) != default and option not in args.takes:
+            flag = f"--{option.replace('_', '-')}"
+            raise InvalidRequest(f"'conntrack-stat {args.name}' has no {flag}: leave it out")
 
 
 def add_filters(to: argparse.ArgumentParser, without: Sequence[str] = ()) -> None:
@@ -216,10 +229,13 @@ def options(
 
 
 def chosen(patterns: str) -> tuple[Metric, ...]:
-    """Return the metrics that `--metrics` chooses; raises InvalidRequest."""
+    """Return the metrics that `--metrics` chooses, and source.up: raises InvalidRequest.
+
+    Whoever reads a part wants to know when it can't be read.
+    """
     if not patterns:
         return CHEAP
-    return select(pattern.strip() for pattern in patterns.split(","))
+    return sendable([*(pattern.strip() for pattern in patterns.split(",")), "source.up"])
 
 
 def proc_root(path: str) -> ProcRoot:

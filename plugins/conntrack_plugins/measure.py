@@ -31,6 +31,7 @@ UNMARKED = (
     "the rate is unknown: this kernel does not show whether the network namespace is still the "
     "one of the last run"
 )
+UNSEEN = "no sample has these labels now (of the zones, the 20 largest have one)"
 RESET = "the counter was reset since the last run; the rate is known from the next run on"
 
 
@@ -132,7 +133,7 @@ def _absence(
     failure: ConntrackError | None = reading.failures.get(metric.source)
     state = rule.absent if failure is None else absent_state(failure)
     reasons = [absent.reason for absent in absences(reading, [metric])]
-    detail = reasons[0] if reasons else "no sample has these labels now"
+    detail = reasons[0] if reasons else UNSEEN
     return Finding(rule, detail=detail, state=state, quiet=rule.quiet)
 
 

@@ -6,9 +6,10 @@ Format: prometheus.io/docs/instrumenting/exposition_formats, names by its best p
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 
-from conntrack_common.collect import collect_in, require
+from conntrack_common.collect import collect_in, complaints, require
 from conntrack_common.errors import InvalidRequest
 from conntrack_common.metric import COUNTER, Metric
 from conntrack_common.metrics import BY_ID, samples
@@ -102,7 +103,7 @@ def report(options: Options) -> Iterator[str]:
     """Yield the exposition, or write it to the output file; raises if nothing could be read.
 
     After such a failure the output says only which sources are down: the numbers of an earlier
-    run would look current.
+    run would look current. Why a part is missing is a line on standard error.
     """
     metrics = command.chosen(options.metrics)
     root = command.proc_root(options.proc_root)
@@ -112,7 +113,8 @@ def report(options: Options) -> Iterator[str]:
         write(text, options.output)
     else:
         yield text
-    require(readings, metrics)
+    for reason in complaints(require(readings, metrics)):
+        print(f"conntrack-prometheus: {reason}", file=sys.stderr)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 
 from conntrack_common.metric import Metric
-from conntrack_common.metrics import CATALOGUE
+from conntrack_common.metrics import CATALOGUE, sendable
 from conntrack_common.model import Sample
 from conntrack_plugins import collectd, prometheus, telegraf
 
@@ -47,12 +47,12 @@ def reference() -> Iterator[str]:
             f"| {metric.absent_when} |\n"
         )
     yield NAMES
-    for metric in CATALOGUE:
+    for metric in sendable(["*"]):
         yield f"| `{metric.id}` | {' | '.join(f'`{name}`' for name in names(metric))} |\n"
 
 
 def names(metric: Metric) -> tuple[str, str, str]:
-    """Return what Prometheus, InfluxDB and collectd call a metric."""
+    """Return what Prometheus, InfluxDB and collectd call a metric that they can get."""
     measurement, field = telegraf.name(metric)
     sample = Sample(metric.id, tuple((label, f"<{label}>") for label in metric.labels), 0)
     place = collectd.identifier(sample)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 
-from conntrack_common.collect import collect_in, require, with_events
-from conntrack_common.errors import ConntrackError
+from conntrack_common.collect import collect_in, complaints, require, with_events
+from conntrack_common.errors import ConntrackError, InvalidRequest
 from conntrack_common.metric import Metric
 from conntrack_common.metrics import BY_ID, samples, select, shown
 from conntrack_common.model import Sample, Value
@@ -108,32 +108,51 @@ def parser() -> argparse.ArgumentParser:
 
 
 def report(options: Options) -> Iterator[str]:
-    """Yield one gather as line protocol; raises the reason if nothing could be read."""
+    """Yield one gather as line protocol; raises the reason if nothing could be read.
+
+    Why a part is missing is a line on standard error, at the level that Telegraf reads from its
+    prefix.
+    """
     metrics = command.chosen(options.metrics)
     root = command.proc_root(options.proc_root)
     readings = require(collect_in(options.netns, metrics, root, options.filter_), metrics)
+    for reason in complaints(readings):
+        print(f"W! {reason}", file=sys.stderr, flush=True)
     yield line_protocol(sample for reading in readings for sample in samples(reading, metrics))
 
 
 def serve(options: Options) -> Iterator[str]:
     """Yield a gather for each line on standard input, with the events since the start.
 
-    A failure is one line on standard error, at the level that Telegraf reads from its prefix.
+    A failure is one line on standard error, as in `report`; a part that stays missing is told
+    once.
     """
     metrics = command.chosen(options.metrics)
-    if not options.metrics:
-        metrics += select(["events.*"])
     root = command.proc_root(options.proc_root)
-    counter = _counter() if any(metric.source == "events" for metric in metrics) else None
+    is_here = root.is_live and not options.netns
+    if not options.metrics and is_here:
+        metrics += select(["events.*"])
+    has_events = any(metric.source == "events" for metric in metrics)
+    if has_events and not is_here:
+        raise InvalidRequest(
+            "events are those of this process' own network namespace, on the running kernel: "
+            "leave out --netns and --proc-root, or choose other --metrics"
+        )
+    said: set[str] = set()
+    counter = _counter() if has_events else None
     for _newline in sys.stdin:
         try:
             readings = collect_in(options.netns, metrics, root, options.filter_)
-            if counter and not options.netns:
+            if counter:
                 readings = [with_events(readings[0], counter)]
             found = require(readings, metrics)
         except ConntrackError as error:
             print(f"E! {error}", file=sys.stderr, flush=True)
             continue
+        reasons = set(complaints(found))
+        for reason in sorted(reasons - said):
+            print(f"W! {reason}", file=sys.stderr, flush=True)
+        said = reasons
         yield line_protocol(sample for reading in found for sample in samples(reading, metrics))
 
 

@@ -7,6 +7,7 @@ daemon removes it, and the socket, unless it is killed.
 from __future__ import annotations
 
 import stat
+from collections.abc import Iterable
 from os import listdir
 from os import stat as stat_file
 
@@ -27,6 +28,15 @@ def read_facts(socket: str, lock_file: str, proc: ProcRoot) -> DaemonFacts:
         socket_exists=_exists(socket, is_socket=True),
         processes=find_daemons(proc),
     )
+
+
+def is_used(configs: Iterable[str], socket: str, proc: ProcRoot) -> bool:
+    """Tell whether a configuration, the socket or a process shows that somebody runs the daemon.
+
+    What this user may not see counts as seen. Raises nothing.
+    """
+    files = (_exists(path) for path in (*configs, socket))
+    return any(seen is not False for seen in files) or bool(find_daemons(proc))
 
 
 def _exists(path: str, *, is_socket: bool = False) -> bool | None:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from conntrack_common.errors import MalformedData, NotAvailable
 from conntrack_common.model import CpuCounters, Sysctls
 from conntrack_common.sources.netlink import (
+    IPCTNL_MSG_CT_GET_STATS,
     NFNL_SUBSYS_CTNETLINK,
     NFNL_SUBSYS_CTNETLINK_EXP,
     SOURCE,
@@ -23,7 +24,6 @@ from conntrack_common.sources.netlink import (
 from conntrack_common.sources.procfs import kept_counters
 
 IPCTNL_MSG_CT_GET_STATS_CPU = 4
-IPCTNL_MSG_CT_GET_STATS = 5
 IPCTNL_MSG_EXP_GET_STATS_CPU = 3
 
 CTA_STATS = {

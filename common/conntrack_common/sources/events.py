@@ -11,9 +11,10 @@ import socket
 import threading
 from collections.abc import Callable, Iterable, Mapping
 
-from conntrack_common.errors import InvalidRequest, MalformedData, NotAvailable
+from conntrack_common.errors import ConntrackError, InvalidRequest, MalformedData, NotAvailable
 from conntrack_common.model import EventCounts
 from conntrack_common.sources.netlink import NetlinkSocket, refusal
+from conntrack_common.sources.procfs import ProcRoot
 from conntrack_common.sources.table import ENTRIES, Census, Query
 
 TYPE_CHECKING = False
@@ -47,6 +48,22 @@ def parse_names(text: str) -> tuple[str, ...]:
             raise InvalidRequest(f"{word!r} is no event: known are NEW, UPDATES, DESTROY and ALL")
         names += GROUPS if name == "ALL" else [name]
     return tuple(dict.fromkeys(names))
+
+
+def silence(proc: ProcRoot) -> str:
+    """Return why the kernel tells of no new entry in this namespace; empty if it does, or may."""
+    try:
+        settings = proc.sysctls()
+    except ConntrackError:
+        return ""  # hidden, as containers do
+    if settings.entries is not None and settings.events is None:
+        return "this kernel has no events (it is built without CONFIG_NF_CONNTRACK_EVENTS)"
+    if settings.events == 0:
+        return (
+            "events are switched off in this network namespace (nf_conntrack_events is 0): "
+            "'sysctl -w net.netfilter.nf_conntrack_events=1' switches them on for new entries"
+        )
+    return ""
 
 
 class Listener:
@@ -148,7 +165,9 @@ class EventCounter:
             self._listener.lost += 1  # one event that could not be read
 
     def counts(self) -> EventCounts:
-        """Return the events so far; raises NotAvailable once something has ended the counting."""
+        """Return the events so far; raises NotAvailable once none can come any more, and why."""
+        if reason := silence(ProcRoot()):
+            raise NotAvailable(reason)
         if self._failure is not None:
             reason = str(self._failure) or type(self._failure).__name__
             raise NotAvailable(f"events are no longer counted ({reason}): restart this process")

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from conntrack_common.errors import ConntrackError, NotAvailable, NotPermitted
 from conntrack_common.model import Sysctls, Tracking
 from conntrack_common.record import NamedTuple
+from conntrack_common.sources.modules import CONNTRACK, HOOK, NFNETLINK, NFTABLES, is_there, require
 from conntrack_common.sources.netlink import (
     NFNL_SUBSYS_HOOK,
     Message,
@@ -75,9 +76,13 @@ def tracking(proc: ProcRoot, sysctls: Sysctls | ConntrackError) -> Tracking:
     """
     if not proc.is_live:
         return Tracking(active=None, evidence="this is a copy of /proc")
+    if not is_there(CONNTRACK):
+        return Tracking(active=False, evidence="nf_conntrack is not loaded")
     entries = sysctls.entries if isinstance(sysctls, Sysctls) else None
     try:
-        with NetlinkSocket() as netlink:
+        if not is_there(NFNETLINK):  # nor nf_tables then
+            return _inferred([], _legacy(proc), entries or 0)
+        with NetlinkSocket(module=NFNETLINK) as netlink:
             return _look(netlink, proc, entries or 0)
     except NotPermitted:
         return Tracking(active=None, evidence="looking at hooks and rules needs CAP_NET_ADMIN")
@@ -88,6 +93,7 @@ def tracking(proc: ProcRoot, sysctls: Sysctls | ConntrackError) -> Tracking:
 def _look(netlink: NetlinkSocket, proc: ProcRoot, entries: int) -> Tracking:
     uses = list(_uses(netlink))
     try:
+        require(HOOK)
         names = hook_functions(_hooks(netlink))
     except NotAvailable:
         return _inferred(uses, _legacy(proc), entries)
@@ -139,6 +145,8 @@ def _legacy(proc: ProcRoot) -> dict[str, str]:
 
 def _uses(netlink: NetlinkSocket) -> Iterator[Use]:
     """Yield the expressions and objects of nftables that use tracking, or exempt from it."""
+    if not is_there(NFTABLES):
+        return
     try:
         for rule in netlink.dump(NFNL_SUBSYS_NFTABLES, NFT_MSG_GETRULE):
             yield from _named(rule, expressions(rule.attributes, NFTA_RULE_EXPRESSIONS))

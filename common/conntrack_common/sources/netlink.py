@@ -22,6 +22,7 @@ from conntrack_common.errors import (
     NotPermitted,
 )
 from conntrack_common.record import NamedTuple
+from conntrack_common.sources.modules import CONNTRACK, CTNETLINK, require
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ NETLINK_NETFILTER = 12
 NFNL_SUBSYS_CTNETLINK = 1
 NFNL_SUBSYS_CTNETLINK_EXP = 2
 NFNL_SUBSYS_HOOK = 12
+IPCTNL_MSG_CT_GET_STATS = 5
 
 NLMSG_ERROR = 2
 NLMSG_DONE = 3
@@ -61,11 +63,13 @@ class Message(NamedTuple):
 class NetlinkSocket:
     """A connection to the kernel's netfilter subsystems, in the namespace where it was opened.
 
-    Use it as a context manager; `timeout` is how many seconds it waits for an answer. Raises
-    NotAvailable where the kernel has no such socket.
+    Use it as a context manager; `timeout` is how many seconds it waits for an answer, `module` is
+    what has to be there before anything is asked. Raises NotAvailable where the kernel has no such
+    socket, or would load a module for it.
     """
 
-    def __init__(self, timeout: float = 10.0) -> None:
+    def __init__(self, timeout: float = 10.0, module: str = CTNETLINK) -> None:
+        require(module)
         try:
             self.socket = socket.socket(
                 socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_NETFILTER
@@ -142,6 +146,17 @@ class NetlinkSocket:
             return self.socket.recv(BUFFER)
         except OSError as error:
             raise refusal(error) from error
+
+
+def load_ctnetlink() -> None:
+    """Let the kernel load ctnetlink, as conntrack(8) does, where connection tracking is there.
+
+    For commands by which a person asks for entries; an agent asks for what is there. Raises
+    NotAvailable, NotPermitted, Interrupted.
+    """
+    with NetlinkSocket(module=CONNTRACK) as netlink:
+        for _message in netlink.get(NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_GET_STATS):
+            pass
 
 
 def set_receive_timeout(sock: socket.socket, seconds: float) -> None:

@@ -18,6 +18,7 @@ from conntrack_common.errors import (
     NotPermitted,
 )
 from conntrack_common.model import CpuCounters, Sysctls
+from conntrack_common.sources.modules import CONNTRACK, is_there
 
 USUAL = "/proc"
 PROC_SUPER_MAGIC = 0x9FA0  # linux/magic.h
@@ -121,8 +122,19 @@ class ProcRoot:
         """
         found = {field: self._sysctl(SYSCTLS[field]) for field in fields}
         if all(value is None for value in found.values()):
+            if self._tracks():
+                raise NotPermitted(
+                    f"connection tracking is there, but its settings under {self.path}/sys/net are "
+                    "hidden, as containers do: run it outside of the container, or with "
+                    "CAP_NET_ADMIN, so that ctnetlink can be asked"
+                )
             raise NotAvailable(f"no conntrack settings under {self.path}/sys/net: {NO_CONNTRACK}")
         return Sysctls(**found)
+
+    def _tracks(self) -> bool:
+        if self.is_live:
+            return is_there(CONNTRACK)
+        return any(self.read(name) is not None for name in STAT_FILES)
 
     def _sysctl(self, names: tuple[str, ...]) -> int | None:
         for name in names:

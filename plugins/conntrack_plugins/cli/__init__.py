@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from conntrack_common.errors import InvalidRequest
 from conntrack_plugins import command
 
 TYPE_CHECKING = False
@@ -42,7 +41,9 @@ def parser() -> argparse.ArgumentParser:
     )
 
     made = command.parser("conntrack-stat", "Show Linux connection tracking.", EXAMPLES)
-    made.set_defaults(work=status.status, reads=True, json=False, proc_root="/proc", netns="")
+    made.set_defaults(
+        work=status.status, name="status", takes=command.SHARED, **command.SHARED_DEFAULTS
+    )
     command.add_netns(made)
     command.add_json(made)
     commands = made.add_subparsers(title="commands", metavar="COMMAND")
@@ -58,7 +59,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _report(argv: Sequence[str] | None) -> Iterable[str]:
     args = parser().parse_args(argv)
-    if args.netns and not args.reads:
-        raise InvalidRequest("this subcommand is of no network namespace: leave out --netns")
+    command.check_shared(args)
     text: Iterable[str] = args.work(args)
     return text

@@ -6,12 +6,15 @@ from collections.abc import Iterator, Sequence
 
 from conntrack_common.analysis.change import is_approximate
 from conntrack_common.breakdown import DIMENSIONS, check_dimensions, count_table
-from conntrack_common.errors import ConntrackError, InvalidRequest
+from conntrack_common.collect import read_sysctls
+from conntrack_common.errors import ConntrackError, InvalidRequest, NotAvailable
+from conntrack_common.filters import Filter
 from conntrack_common.model import Breakdown, Group, Sysctls
 from conntrack_common.sources import namespaces
 from conntrack_common.sources.procfs import ProcRoot
 from conntrack_plugins import command
 from conntrack_plugins.cli.document import SCHEMA
+from conntrack_plugins.cli.entries import in_namespaces
 from conntrack_plugins.cli.screen import Progress, as_json, caution, columns, render
 
 TYPE_CHECKING = False
@@ -52,6 +55,13 @@ def count(args: argparse.Namespace) -> Iterator[str]:
         raise InvalidRequest(f"--top {top}: give a number from 1")
     wanted = command.filter_of(args)
 
+    proc = command.proc_root(args.proc_root)
+    if not by and wanted == Filter():
+        yield from namespaces.each(args.netns, lambda netns: _size(args, proc, netns))
+        return
+    if not proc.is_live:
+        raise NotAvailable(f"{proc.path} is a copy of /proc, which holds no table of entries")
+
     def count_here(netns: str | None) -> Iterator[str]:
         settings = _settings()
         with Progress("entries read") as progress:
@@ -68,7 +78,16 @@ def count(args: argparse.Namespace) -> Iterator[str]:
         else:
             yield from _screen(found, by, netns)
 
-    yield from namespaces.each(args.netns, count_here)
+    yield from in_namespaces(args, count_here)
+
+
+def _size(args: argparse.Namespace, proc: ProcRoot, netns: str | None) -> Iterator[str]:
+    """Yield the kernel's own count, which anybody may read, at once."""
+    entries = read_sysctls(proc).entries
+    if entries is None:
+        raise NotAvailable(f"the table's size does not stand under {proc.path}/sys/net")
+    found = Breakdown(entries, (Group((), entries),))
+    yield from [as_json(_document(found, netns))] if args.json else _screen(found, (), netns)
 
 
 def _settings() -> Sysctls:
@@ -104,7 +123,7 @@ def _described(group: Group) -> dict[str, object]:
 def _screen(found: Breakdown, by: Sequence[str], netns: str | None) -> Iterator[str]:
     if netns:
         yield f"network namespace {netns}\n"
-    if not by and all(group.packets is None for group in found.groups):
+    if not by:
         yield f"{found.total}\n"
     else:
         yield render(columns([*by, *_headings(found)], _rows(found)))

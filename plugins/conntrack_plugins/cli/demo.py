@@ -35,7 +35,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "demo",
         demo,
         "all of it on a table of its own, with real connections (root)",
-        reads=False,
+        takes=[],
     )
     made.add_argument(
         "--if-inactive",

@@ -11,7 +11,6 @@ from conntrack_common.errors import InvalidRequest
 from conntrack_common.filters import Filter
 from conntrack_common.listing import Matcher
 from conntrack_common.model import EventCounts
-from conntrack_common.sources import namespaces
 from conntrack_common.sources.entries import Form, Reader, entry
 from conntrack_common.sources.events import (
     BUFFER,
@@ -20,11 +19,14 @@ from conntrack_common.sources.events import (
     event_name,
     parse_names,
     query,
+    silence,
 )
 from conntrack_common.sources.netlink_users import Programs
+from conntrack_common.sources.procfs import ProcRoot
 from conntrack_common.sources.table import Census
 from conntrack_plugins import command
 from conntrack_plugins.cli.conntrack_line import LineFormat, parse_output
+from conntrack_plugins.cli.entries import in_namespaces
 from conntrack_plugins.cli.listing import add_output, described
 from conntrack_plugins.cli.listing import line as entry_line
 from conntrack_plugins.cli.screen import as_json, is_terminal
@@ -48,7 +50,12 @@ COLORS = {"NEW": "32", "UPDATE": "36", "DESTROY": "31"}
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the subcommand."""
     made = command.subcommand(
-        commands, "events", events, "what happens in the table, as it happens", EXAMPLES
+        commands,
+        "events",
+        events,
+        "what happens in the table, as it happens",
+        EXAMPLES,
+        takes=["json", "netns"],
     )
     made.add_argument(
         "-e", "--event-mask", metavar="EVENT,…", default="ALL", help="NEW, UPDATES, DESTROY, ALL"
@@ -77,11 +84,13 @@ def events(args: argparse.Namespace) -> Iterator[str]:
         raise InvalidRequest("events are told of one namespace at a time: give --netns NAME")
 
     def listen_here(_netns: str | None) -> Iterator[str]:
+        if reason := silence(ProcRoot()):
+            print(f"no entry that is made now will be seen: {reason}", file=sys.stderr, flush=True)
         with Listener(names, args.buffer_size) as listener:
             tell = _rates if args.rate else _lines
             yield from tell(End(args), listener, wanted, args)
 
-    yield from namespaces.each(args.netns, listen_here)
+    yield from in_namespaces(args, listen_here)
 
 
 class End:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from conntrack_common.sources import namespaces
 from conntrack_common.sources.expectations import Expectation, expectations
 from conntrack_common.terms import protocol_name
 from conntrack_plugins import command
+from conntrack_plugins.cli.entries import in_namespaces
 from conntrack_plugins.cli.screen import as_json
 
 TYPE_CHECKING = False
@@ -23,7 +23,12 @@ EXAMPLES = """\
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the subcommand."""
     made = command.subcommand(
-        commands, "expect", expect, "the connections that helpers expect", EXAMPLES
+        commands,
+        "expect",
+        expect,
+        "the connections that helpers expect",
+        EXAMPLES,
+        takes=["json", "netns"],
     )
     made.add_argument("--count", action="store_true", default=False, help="how many there are")
 
@@ -41,7 +46,7 @@ def expect(args: argparse.Namespace) -> Iterator[str]:
         for expectation in found:
             yield as_json({**where, **_described(expectation)}) if args.json else _line(expectation)
 
-    yield from namespaces.each(args.netns, expect_here)
+    yield from in_namespaces(args, expect_here)
 
 
 def _described(expectation: Expectation) -> dict[str, object]:

@@ -14,10 +14,11 @@ from conntrack_common.entry import Entry, Tuple
 from conntrack_common.errors import InvalidRequest
 from conntrack_common.filters import Filter
 from conntrack_common.listing import Dump, Matcher
-from conntrack_common.sources import connlabels, namespaces
+from conntrack_common.sources import connlabels
 from conntrack_common.terms import SEEN_REPLY, protocol_name, status_names
 from conntrack_plugins import command
 from conntrack_plugins.cli.conntrack_line import EXTRAS, LineFormat, parse_output
+from conntrack_plugins.cli.entries import in_namespaces
 from conntrack_plugins.cli.screen import Progress, as_json, caution, is_terminal
 
 TYPE_CHECKING = False
@@ -45,7 +46,9 @@ COLORS = {"ESTABLISHED": "32", "SYN_SENT": "33", "SYN_RECV": "33", "UNREPLIED": 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the subcommand."""
-    made = command.subcommand(commands, "list", list_entries, "the table's entries", EXAMPLES)
+    made = command.subcommand(
+        commands, "list", list_entries, "the table's entries", EXAMPLES, takes=["json", "netns"]
+    )
     shape = made.add_mutually_exclusive_group()
     add_output(shape)
     shape.add_argument("--csv", action="store_true", default=False, help="comma-separated values")
@@ -85,7 +88,7 @@ def list_entries(args: argparse.Namespace) -> Iterator[str]:
         yield from _batches(lines)
         print(caution(dump.change), end="", file=sys.stderr)
 
-    yield from namespaces.each(args.netns, list_here)
+    yield from in_namespaces(args, list_here)
 
 
 def _chosen(dump: Dump, sort: str | None, limit: int | None) -> Iterable[Entry]:

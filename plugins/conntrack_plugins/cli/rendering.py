@@ -30,7 +30,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         render,
         "an agent's configuration, or write it where the agent reads it",
         EXAMPLES,
-        reads=False,
+        takes=["json"],
     )
     made.add_argument("agent", metavar="AGENT", nargs="?", help="which agent; without it, a list")
     made.add_argument("-o", "--output", metavar="DIR", help="write the files there, all or none")

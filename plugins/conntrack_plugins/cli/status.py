@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from conntrack_common.collect import collect_in, require
 from conntrack_common.expression import Expression, series
 from conntrack_common.metric import Metric
-from conntrack_common.metrics import CATALOGUE, CHEAP, find, select, shown
+from conntrack_common.metrics import CATALOGUE, CHEAP, find, select, sendable, shown
 from conntrack_common.model import Reading, Sysctls
 from conntrack_plugins import command
 from conntrack_plugins.cli.document import SCHEMA, document
@@ -26,7 +26,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     command.subcommand(commands, "status", status, "how full the table is, and the counters")
     command.subcommand(commands, "counters", counters, "every counter, each CPU by itself")
     command.subcommand(
-        commands, "metrics", metrics, "what can be measured, and its names", reads=False
+        commands, "metrics", metrics, "what can be measured, and its names", takes=["json"]
     )
 
 
@@ -118,6 +118,7 @@ def metrics(args: argparse.Namespace) -> Iterator[str]:
     """Yield the catalogue, with the names that agents use."""
     from conntrack_plugins.reference import names
 
+    sent = sendable(["*"])
     described = [
         {
             "id": metric.id,
@@ -125,7 +126,9 @@ def metrics(args: argparse.Namespace) -> Iterator[str]:
             "unit": metric.unit,
             "labels": list(metric.labels),
             "help": metric.help,
-            "names": dict(zip(("prometheus", "influxdb", "collectd"), names(metric))),
+            "names": dict(zip(("prometheus", "influxdb", "collectd"), names(metric)))
+            if metric in sent
+            else {},
         }
         for metric in CATALOGUE
     ]

@@ -34,7 +34,12 @@ TIMEOUT = 5.0
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the subcommand."""
     made = command.subcommand(
-        commands, "sync", sync, "conntrackd: caches, links, queues, health", EXAMPLES, reads=False
+        commands,
+        "sync",
+        sync,
+        "conntrackd: caches, links, queues, health",
+        EXAMPLES,
+        takes=["json"],
     )
     daemon.add_ways(made)
     made.set_defaults(socket="", config="", command="", file="")

@@ -16,10 +16,10 @@ from conntrack_common.errors import ConntrackError, InvalidRequest
 from conntrack_common.filters import Filter
 from conntrack_common.model import Breakdown, EventCounts, Group, Sysctls, TableCounts
 from conntrack_common.record import NamedTuple
-from conntrack_common.sources import namespaces
 from conntrack_common.sources.events import EventCounter
 from conntrack_common.sources.procfs import ProcRoot
 from conntrack_plugins import command
+from conntrack_plugins.cli.entries import in_namespaces
 from conntrack_plugins.cli.screen import caution, columns, render
 
 TYPE_CHECKING = False
@@ -52,7 +52,9 @@ class Sight(NamedTuple):
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the subcommand."""
-    made = command.subcommand(commands, "top", top, "who talks, renewed every 2 s", EXAMPLES)
+    made = command.subcommand(
+        commands, "top", top, "who talks, renewed every 2 s", EXAMPLES, takes=["netns"]
+    )
     made.add_argument("--by", metavar="DIMENSION,…", default="src", help="who is a talker (src)")
     made.add_argument(
         "--interval",
@@ -80,7 +82,7 @@ def top(args: argparse.Namespace) -> Iterator[str]:
         else:
             _live(by, wanted, args.interval)
 
-    yield from namespaces.each(args.netns, show_here)
+    yield from in_namespaces(args, show_here)
 
 
 def look(by: list[str], wanted: Filter, counter: EventCounter | None, seconds: float) -> Sight:

@@ -1,0 +1,25 @@
+"""Where the commands that show entries read them: in each namespace that a person named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from conntrack_common.sources import modules, namespaces
+from conntrack_common.sources.netlink import load_ctnetlink
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+
+
+def in_namespaces(
+    args: argparse.Namespace, work: Callable[[str | None], Iterator[str]]
+) -> Iterator[str]:
+    """Yield what `work` yields in each of the namespaces asked for.
+
+    A person who asks for entries wants ctnetlink, so the kernel may load it, as for conntrack(8).
+    Raises NotAvailable, NotPermitted, InvalidRequest.
+    """
+    if not modules.is_there(modules.CTNETLINK):
+        load_ctnetlink()
+    yield from namespaces.each(args.netns, work)
