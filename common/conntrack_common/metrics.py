@@ -17,6 +17,7 @@ from conntrack_common.model import PARTS, Absent, Reading, Sample, Sysctls, Valu
 from conntrack_common.sync_metrics import SYNC
 from conntrack_common.terms import (
     FAMILIES,
+    STATE_ALIASES,
     TCP_STATES,
     TOLD_FLAGS,
     protocol_name,
@@ -93,9 +94,11 @@ def _breakdown(metric_id: str, label: str, dimension: str, text: str) -> Metric:
     )
 
 
-def _one_of(known: Sequence[str]) -> Callable[[str], str]:
+def _one_of(known: Sequence[str], aliases: Mapping[str, str] = {}) -> Callable[[str], str]:
+    spelled = {name.lower(): name for name in known}
+    spelled.update({alias.lower(): name for alias, name in aliases.items()})
+
     def named(value: str) -> str:
-        spelled = {name.lower(): name for name in known}
         if value.lower() not in spelled:
             raise InvalidRequest(f"there is no {value!r}{nearest(value.upper(), known)}")
         return spelled[value.lower()]
@@ -116,7 +119,7 @@ NAMED: Mapping[str, Callable[[str], str]] = {
     "family": _one_of(tuple(FAMILIES.values())),
     "zone": _zone,
     "status": _one_of((*TOLD_FLAGS, "UNREPLIED")),
-    "tcp_state": _one_of(TCP_STATES[1:]),
+    "tcp_state": _one_of(TCP_STATES[1:], STATE_ALIASES),
 }
 
 

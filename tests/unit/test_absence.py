@@ -97,6 +97,8 @@ def reading_of(**parts: object) -> Reading:
 FULL = {
     "sysctls": Sysctls(1, 2),
     "counters": (),
+    "timeouts": {},
+    "synproxy": (),
     "counts": TableCounts(0, {}),
     "events": EventCounts(0, 0, 0, 0),
     "sync": object(),

@@ -35,7 +35,7 @@ def totals(text: str, reading: Reading = READING) -> dict[tuple[tuple[str, str],
         ("cpu.invalid", {}),
         ("tcp.state[state=CLOSE]", {(): 4}),
         ("tcp.state", {(("state", "CLOSE"),): 4, (("state", "SYN_SENT"),): 6}),
-        ("tcp.state[state=LISTEN]", {}),
+        ("tcp.state[state=LISTEN]", {(): 0}),
     ],
 )
 def test_values(text: str, expected: dict[object, float]) -> None:

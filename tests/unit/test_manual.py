@@ -94,7 +94,7 @@ def test_every_subcommand_has_a_section_with_its_own_options() -> None:
         assert text(command.summary) in part
         untitled = [each for each in command.groups if each.title in manual.UNTITLED]
         for option in (each for group in untitled for each in group.options):
-            everywhere = option in COMMANDS["conntrack-stat"].options
+            everywhere = option in manual._usual(COMMANDS["conntrack-stat"])
             name = rf"\fB{text(option.flags[-1])}\fP" if option.flags else rf"\fI{option.value}"
             assert (name in part) is not everywhere, option
 
