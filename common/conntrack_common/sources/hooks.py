@@ -118,7 +118,10 @@ def _inferred(uses: list[Use], legacy: dict[str, str], entries: int) -> Tracking
             active=True, evidence=evidence, families=families, exempt=exempt, unread=unread
         )
     if unread:
-        evidence = f"this kernel does not list its hooks, and the rules in {unread} can't be read"
+        evidence = (
+            f"the rules in {unread} can't be read; a list of hooks would do, if this kernel has "
+            "one: modprobe nfnetlink_hook"
+        )
         return Tracking(None, evidence, unread=unread)
     return Tracking(None if entries else False, _unused("nftables rule", entries))
 
