@@ -34,6 +34,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from conntrack_common.filters import Filter
     from conntrack_common.sources.entries import Values
 
     Names = Mapping[int, str] | None
@@ -71,11 +72,15 @@ def parse_output(output: str) -> tuple[str, ...] | None:
 
 
 class LineFormat:
-    """Writes messages as lines, with those of EXTRAS that are asked for."""
+    """Writes messages as lines, with those of EXTRAS that are asked for.
 
-    def __init__(self, extras: tuple[str, ...] = ()) -> None:
+    Labels are shown, too, where a filter asks for some, as conntrack(8) does.
+    """
+
+    def __init__(self, extras: tuple[str, ...] = (), wanted: Filter | None = None) -> None:
         self._extras = extras
-        self._names = connlabels.read_names() if "labels" in extras else None
+        shows_labels = "labels" in extras or (wanted is not None and wanted.labels)
+        self._names = connlabels.read_names() if shows_labels else None
         self._fills: dict[tuple[int, Values], _Fill] = {}
 
     @property

@@ -118,7 +118,7 @@ class End:
 
 
 def _lines(end: End, listener: Listener, wanted: Filter, args: argparse.Namespace) -> Iterator[str]:
-    reader, is_meant, shape = Reader(), Matcher(wanted), Shape(args)
+    reader, is_meant, shape = Reader(), Matcher(wanted), Shape(args, wanted)
     told = lost = 0
     while not end.is_due(told):
         text = ""
@@ -140,9 +140,9 @@ def _lines(end: End, listener: Listener, wanted: Filter, args: argparse.Namespac
 class Shape:
     """Writes events as lines, in the shape that was asked for."""
 
-    def __init__(self, args: argparse.Namespace) -> None:
+    def __init__(self, args: argparse.Namespace, wanted: Filter) -> None:
         self._json, self._extras = args.json, parse_output(args.output)
-        self._format = LineFormat(self._extras or ())
+        self._format = LineFormat(self._extras or (), wanted)
         self._programs = Programs()
         self._colored = is_terminal()
         print(self._format.caution, end="", file=sys.stderr)

@@ -99,7 +99,7 @@ def _chosen(dump: Dump, sort: str | None, limit: int | None) -> Iterable[Entry]:
 
 
 def _conntrack_lines(dump: Dump, wanted: Filter, extras: tuple[str, ...]) -> Iterator[str]:
-    is_meant, shape = Matcher(wanted), LineFormat(extras)
+    is_meant, shape = Matcher(wanted), LineFormat(extras, wanted)
     print(shape.caution, end="", file=sys.stderr)
     everything, write = wanted == Filter(), shape.line
     for form, values in dump.messages():
