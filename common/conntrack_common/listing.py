@@ -9,7 +9,8 @@ from conntrack_common.filters import Filter
 from conntrack_common.model import Change
 from conntrack_common.sources.dump import Pass
 from conntrack_common.sources.entries import Form, Reader, entry
-from conntrack_common.sources.table import LIMIT
+from conntrack_common.sources.events import query
+from conntrack_common.sources.table import LIMIT, Query
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,6 +48,11 @@ class Dump:
         for form, values in self.messages():
             if is_meant(form, values):
                 yield entry(form, values)
+
+
+def event_query(filter_: Filter) -> Query:
+    """Return what counts the events of the entries that a filter means."""
+    return query(filter_.key, filter_.accepts, filter_.tested, filter_.test)
 
 
 class Matcher:

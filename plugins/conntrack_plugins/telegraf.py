@@ -139,7 +139,7 @@ def serve(options: Options) -> Iterator[str]:
             "leave out --netns and --proc-root, or choose other --metrics"
         )
     said: set[str] = set()
-    counter = _counter() if has_events else None
+    counter = _counter(options.filter_) if has_events else None
     for _newline in sys.stdin:
         try:
             readings = collect_in(options.netns, metrics, root, options.filter_)
@@ -156,11 +156,12 @@ def serve(options: Options) -> Iterator[str]:
         yield line_protocol(sample for reading in found for sample in samples(reading, metrics))
 
 
-def _counter() -> EventCounter | None:
+def _counter(wanted: Filter | None) -> EventCounter | None:
+    from conntrack_common.listing import event_query
     from conntrack_common.sources.events import EventCounter
 
     try:
-        return EventCounter()
+        return EventCounter(None if wanted is None else event_query(wanted))
     except ConntrackError as error:
         print(f"W! events are not counted: {error}", file=sys.stderr, flush=True)
         return None

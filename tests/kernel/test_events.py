@@ -158,8 +158,9 @@ def test_what_can_not_be_meant_is_one_sentence(namespace: Namespace, words: list
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
 
 
-def test_execd_counts_events_between_gathers(namespace: Namespace) -> None:
-    argv = namespace.argv([*command("conntrack-telegraf"), "--execd"])
+@pytest.mark.parametrize("filter_", ["", "-p udp", "-p tcp --dport 22 -f ipv4"])
+def test_execd_counts_events_between_gathers(namespace: Namespace, filter_: str) -> None:
+    argv = namespace.argv([*command("conntrack-telegraf"), "--execd", *shlex.split(filter_)])
     with subprocess.Popen(
         argv,
         stdin=subprocess.PIPE,
@@ -182,10 +183,13 @@ def test_execd_counts_events_between_gathers(namespace: Namespace) -> None:
             gathers.append("".join(lines))
         running.stdin.close()
         assert running.wait(20) == 0
+    counts = [re.search(r"^conntrack entries=(\d+)i", gather, re.MULTILINE) for gather in gathers]
+    found = [int(match[1]) for match in counts if match]
     events = [re.search(r"conntrack_events new=(\d+)i", gather) for gather in gathers]
-    assert [int(match[1]) for match in events if match] == [0, 300, 340]
-    counts = [re.search(r"^conntrack entries=(\d+)i", gather) for gather in gathers]
-    assert [int(match[1]) for match in counts if match] == [0, 300, 340]
+    assert [int(match[1]) for match in events if match] == found
+    listed = namespace.must("conntrack", "-L", *shlex.split(filter_))
+    assert found[::2] == [0, len(listed.splitlines())]
+    assert filter_ or found == [0, 300, 340]
 
 
 def test_top_once_shows_the_largest_talkers(namespace: Namespace) -> None:

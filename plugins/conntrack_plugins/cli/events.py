@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from conntrack_common.errors import InvalidRequest
 from conntrack_common.filters import Filter
-from conntrack_common.listing import Matcher
+from conntrack_common.listing import Matcher, event_query
 from conntrack_common.model import EventCounts
 from conntrack_common.sources.entries import Form, Reader, entry
 from conntrack_common.sources.events import (
@@ -18,7 +18,6 @@ from conntrack_common.sources.events import (
     event_counts,
     event_name,
     parse_names,
-    query,
     silence,
 )
 from conntrack_common.sources.netlink_users import Programs
@@ -176,7 +175,7 @@ class Shape:
 
 
 def _rates(end: End, listener: Listener, wanted: Filter, args: argparse.Namespace) -> Iterator[str]:
-    census = Census(query(wanted.key, wanted.accepts, wanted.tested, wanted.test))
+    census = Census(event_query(wanted))
     last, tick = EventCounts(0, 0, 0, 0), time.monotonic() + 1
     while not end.is_due(census.total if args.count else 0):
         data = listener.receive()

@@ -14,6 +14,7 @@ from conntrack_common.analysis.change import is_approximate
 from conntrack_common.breakdown import count_margins, count_table
 from conntrack_common.errors import ConntrackError, InvalidRequest
 from conntrack_common.filters import Filter
+from conntrack_common.listing import event_query
 from conntrack_common.model import Breakdown, EventCounts, Group, Sysctls, TableCounts
 from conntrack_common.record import NamedTuple
 from conntrack_common.sources.events import EventCounter
@@ -99,7 +100,7 @@ def _live(by: list[str], wanted: Filter, interval: float) -> None:
 
     console, sort = Console(), "entries"
     with contextlib.ExitStack() as stack:
-        counter = _counter(stack)
+        counter = _counter(stack, wanted)
         stack.enter_context(_keys())
         last, began = None, time.monotonic()
         live = stack.enter_context(Live(console=console, screen=True, auto_refresh=False))
@@ -119,9 +120,9 @@ def _live(by: list[str], wanted: Filter, interval: float) -> None:
                 sort = SORTS.get(key, sort)
 
 
-def _counter(stack: contextlib.ExitStack) -> EventCounter | None:
+def _counter(stack: contextlib.ExitStack, wanted: Filter) -> EventCounter | None:
     try:
-        counter = EventCounter()
+        counter = EventCounter(event_query(wanted))
     except ConntrackError:
         return None  # without rates, then; the table itself will say what is not permitted
     stack.callback(counter.close)
