@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import processes
 from namespaces import Namespace
 
 CLIENTS = {"ipv4": ("10.0.0.1", "10.0.0.2", "10.0.1.1"), "ipv6": ("2001:db8::1", "2001:db8:1::1")}
@@ -43,6 +44,13 @@ table inet labels {
 }
 """
 COVER = 'mount -t overlay covers -o "lowerdir=$1:/etc" /etc && shift && exec "$@"'
+
+WRONG_VERSION = "1.4.7"  # conntrack(8) of Debian 12, whose own faults the tests name
+
+
+def version() -> str:
+    """The version of conntrack(8)."""
+    return processes.must(["conntrack", "-V"]).split()[1].lstrip("v")
 
 
 @contextlib.contextmanager

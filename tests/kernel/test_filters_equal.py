@@ -26,9 +26,6 @@ from varied import CLIENTS, SERVERS, TRANSLATED, covered, timeless
 
 pytestmark = pytest.mark.kernel
 
-# conntrack(8) of Debian 12, whose own faults are named below.
-VERSION = "1.4.7"
-
 
 class Table(NamedTuple):
     """A namespace with the table, and the folder that gives labels names there."""
@@ -46,11 +43,6 @@ class Table(NamedTuple):
 def table() -> Iterator[Table]:
     with varied.names_of_labels() as labels, varied.table(labels) as namespace:
         yield Table(namespace, labels)
-
-
-def version() -> str:
-    found = subprocess.run(["conntrack", "-V"], capture_output=True, encoding="utf-8", check=True)
-    return found.stdout.split()[1].lstrip("v")
 
 
 class Choice(NamedTuple):
@@ -389,8 +381,8 @@ FAULTS = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_where_conntrack_is_wrong_itself(table: Table, fault: str) -> None:
     """These are left out of the comparisons above, or put together of others there."""
-    if version() != VERSION:
-        pytest.skip(f"conntrack {VERSION} is wrong here, and this one is {version()}")
+    if varied.version() != varied.WRONG_VERSION:
+        pytest.skip(f"conntrack {varied.WRONG_VERSION} is wrong here, not {varied.version()}")
     wrong = FAULTS[fault]
     theirs = table.theirs(shlex.split(wrong.options))
     assert theirs.stdout.count("\n") == table.theirs(shlex.split(wrong.theirs)).stdout.count("\n")
