@@ -115,8 +115,11 @@ def test_execd_lives_on(system: Path) -> None:
             count.write_text(f"{text}\n", "ascii")
             process.stdin.write("\n")
             process.stdin.flush()
-            stream = process.stderr if text == LONG else process.stdout
-            assert (f"entries={text}i" if text != LONG else "E! ") in stream.readline()
+            if text == LONG:
+                assert process.stderr.readline().startswith("E! ")
+            else:
+                answer = process.stdout.readline() + process.stdout.readline()
+                assert f"conntrack entries={text}i\nconntrack_source" in answer
         process.stdin.close()
         assert (process.wait(20), process.stdout.read(), process.stderr.read()) == (0, "", "")
 
