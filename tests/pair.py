@@ -33,6 +33,16 @@ table inet cut {
     }
 }
 """
+LINK = """\
+UDP {{
+    IPv4_address {own}
+    IPv4_Destination_Address {other}
+    Port 3780
+    Interface sync
+    SndSocketBuffer 1249280
+    RcvSocketBuffer 1249280
+    Checksum on
+}}"""
 PURGED = 2  # seconds after 'conntrackd -t'
 MODES = {
     "ftfw": f"Mode FTFW {{\nPurgeTimeout {PURGED}\n}}",
@@ -57,14 +67,12 @@ class Node:
         self.lock, self._log = folder / f"{name}.lock", folder / f"{name}.log"
         self.daemon: Daemon | None = None
 
-    def configure(self, mode: str, own: str, other: str, hash_limit: int) -> None:
+    def configure(self, mode: str, link: str, hash_limit: int) -> None:
         # With 8192 buckets or fewer, 1.4.7 takes a commit for one that never ends.
         self.config.write_text(
             f"General {{\nHashSize 16384\nHashLimit {hash_limit}\nLockFile {self.lock}\n"
             f"UNIX {{\nPath {self.socket}\n}}\nNetlinkBufferSize 2097152\n"
-            f"NetlinkBufferSizeMaxGrowth 8388608\n}}\nSync {{\n{MODES[mode]}\nUDP {{\n"
-            f"IPv4_address {own}\nIPv4_Destination_Address {other}\nPort 3780\nInterface sync\n"
-            "SndSocketBuffer 1249280\nRcvSocketBuffer 1249280\nChecksum on\n}\n}\n",
+            f"NetlinkBufferSizeMaxGrowth 8388608\n}}\nSync {{\n{MODES[mode]}\n{link}\n}}\n",
             "ascii",
         )
 
@@ -103,19 +111,26 @@ class Node:
 
 
 @contextlib.contextmanager
-def pair(folder: Path, mode: str = "ftfw", hash_limit: int = 65535) -> Iterator[tuple[Node, Node]]:
-    """Two nodes that replicate, the first to be given entries."""
+def pair(
+    folder: Path,
+    mode: str = "ftfw",
+    hash_limit: int = 65535,
+    links: tuple[str, str] = (LINK, LINK),
+) -> Iterator[tuple[Node, Node]]:
+    """Two nodes that replicate, the first to be given entries; each has its dedicated link."""
     with contextlib.ExitStack() as stack:
         first, second = (stack.enter_context(Namespace()) for _ in range(2))
         other = ["type", "veth", "peer", "name", "sync", "netns", second.name]
         processes.must(["ip", "link", "add", "sync", "netns", first.name, *other])
         nodes = Node(first, folder, "a"), Node(second, folder, "b")
-        for node, own, peer in zip(nodes, (1, 2), (2, 1)):
-            address = ["addr", "add", f"10.72.9.{own}/24", "dev", "sync"]
-            processes.must(["ip", "-n", node.namespace.name, *address])
-            processes.must(["ip", "-n", node.namespace.name, "link", "set", "sync", "up"])
+        for node, link, own, peer in zip(nodes, links, (1, 2), (2, 1)):
+            ip = ["ip", "-n", node.namespace.name]
+            processes.must([*ip, "addr", "add", f"10.72.9.{own}/24", "dev", "sync"])
+            processes.must([*ip, "link", "set", "sync", "up"])
+            processes.must([*ip, "route", "add", "224.0.0.0/4", "dev", "sync"])
             node.namespace.rules(UNTRACKED)
-            node.configure(mode, f"10.72.9.{own}", f"10.72.9.{peer}", hash_limit)
+            addresses = {"own": f"10.72.9.{own}", "other": f"10.72.9.{peer}"}
+            node.configure(mode, link.format(**addresses), hash_limit)
             stack.callback(node.stop)
         for node in nodes:
             node.start()

@@ -192,7 +192,8 @@ class SyncLink(NamedTuple):
     """A dedicated link as configured; `transport` is multicast, udp or tcp.
 
     `address` is the multicast group's or the own one that is listened to, `port` is Group or Port,
-    buffers are in bytes.
+    buffers are in bytes. `unbound` is IPv6 multicast whose Interface stands before its address, so
+    that the kernel chooses another.
     """
 
     transport: str
@@ -206,13 +207,14 @@ class SyncLink(NamedTuple):
     send_buffer: int | None = None
     receive_buffer: int | None = None
     checksum: bool | None = None
+    unbound: bool = False
 
 
 class SyncConfig(NamedTuple):
     """conntrackd.conf; where a value is not None here, it is conntrackd's compiled default.
 
     `mode` is ftfw, notrack, alarm, stats or helper. Times are in seconds, sizes in bytes, hash
-    sizes in buckets and entries. `unknown` are statements that conntrackd 1.4.9 does not have.
+    sizes in buckets and entries. `ignored` is what conntrackd takes and passes over.
     """
 
     path: str
@@ -220,6 +222,7 @@ class SyncConfig(NamedTuple):
     socket: str | None = None
     lock_file: str = "/var/lock/conntrackd.lock"
     log_file: str | None = None
+    stats_log_file: str | None = None
     systemd: bool | None = None
     hash_size: int = 65536
     hash_limit: int = 262144
@@ -242,7 +245,7 @@ class SyncConfig(NamedTuple):
     tcp_window_tracking: bool = False
     expectation_sync: bool = False
     links: tuple[SyncLink, ...] = ()
-    unknown: tuple[UnknownLine, ...] = ()
+    ignored: tuple[UnknownLine, ...] = ()
 
 
 class Interface(NamedTuple):
@@ -257,7 +260,9 @@ class Interface(NamedTuple):
 class HostNetwork(NamedTuple):
     """What the host says that a conntrackd.conf must fit; None is "could not be seen".
 
-    `directories` tells of each directory that the configuration names whether it exists.
+    `directories` tells of each file that the configuration names, and of the one that it is in,
+    whether it is a directory; `routes` of each IPv4 group whose interface is left to the kernel
+    the own address that it chooses, None without a route.
     """
 
     interfaces: Mapping[str, Interface] | None = None
@@ -265,3 +270,4 @@ class HostNetwork(NamedTuple):
     rmem_max: int | None = None
     wmem_max: int | None = None
     directories: Mapping[str, bool] = {}
+    routes: Mapping[str, str | None] = {}

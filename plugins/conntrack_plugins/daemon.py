@@ -67,12 +67,17 @@ def way(file: str, command: str, socket: str, config: str, max_age: float | None
         return Command(_words(command), config or None)
     if socket:
         return Socket(socket)
-    from conntrack_common.sources.conntrackd_conf import find_socket, read_config
+    from conntrack_common.sources.conntrackd_conf import find_socket
 
-    if config:
-        read_config(config)  # a broken or missing one is told, not passed over
-        return Socket(find_socket([config]))
-    return Socket(find_socket())
+    if not config:
+        return Socket(find_socket())
+    path = read_config(config).socket  # a broken or missing one is told, not passed over
+    if path is None:
+        raise InvalidRequest(
+            f"{config} configures no socket, so conntrackd can't be asked: add "
+            "'UNIX { Path /var/run/conntrackd.ctl }' to General"
+        )
+    return Socket(path)
 
 
 def _words(command: str) -> list[str]:
@@ -89,25 +94,33 @@ def peer_way(file: str, command: str, socket: str, max_age: float | None = None)
     return way(file, command, socket, "", max_age) if file or command or socket else None
 
 
-def configuration(config: str) -> SyncConfig | None:
-    """Return conntrackd's configuration, or None where it can't be read."""
-    from conntrack_common.sources.conntrackd_conf import CONFIG_FILES, read_config
+def config_file() -> str:
+    """Return conntrackd's configuration where it usually stands, or "" where there is none."""
+    from os.path import lexists
 
-    for path in [config] if config else CONFIG_FILES:
-        with contextlib.suppress(ConntrackError):
-            return read_config(path)
-    return None
+    from conntrack_common.sources.conntrackd_conf import CONFIG_FILES
+
+    return next((path for path in CONFIG_FILES if lexists(path)), "")
+
+
+def read_config(path: str) -> SyncConfig:
+    """Return conntrackd's configuration; raises InvalidRequest, NotPermitted."""
+    from conntrack_common.sources import conntrackd_conf
+
+    return conntrackd_conf.read_config(path)
 
 
 def explain(failure: ConntrackError, asked: Way, config: str, proc: ProcRoot) -> str:
     """Return why conntrackd gave no statistics, with what the host shows of it."""
     from conntrack_common.sources.conntrackd import Socket
     from conntrack_common.sources.conntrackd_process import read_facts
+    from conntrack_common.sync_model import SyncConfig
 
     if not isinstance(failure, DaemonUnreachable) or not isinstance(asked, Socket):
         return str(failure)
-    found = configuration(config)
-    lock = found.lock_file if found else "/var/lock/conntrackd.lock"
+    lock = SyncConfig("").lock_file
+    with contextlib.suppress(ConntrackError):
+        lock = read_config(config or config_file()).lock_file
     facts = read_facts(asked.path, lock, proc)
     notes = [str(failure)]
     if facts.processes:

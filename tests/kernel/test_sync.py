@@ -17,6 +17,7 @@ import processes
 from installation import Installation, command, python_path
 from namespaces import NOBODY
 from pair import Node, pair
+from processes import Daemon
 
 pytestmark = [pytest.mark.kernel, pytest.mark.agent("conntrackd")]
 
@@ -176,6 +177,21 @@ def test_a_stopped_daemon_is_critical_in_time(
     second.signal(signal.SIGSTOP)
     done = check(first, folder, "-t", str(seconds), "--peer-socket", str(second.socket))
     assert (done.returncode, "did not answer in time" in done.stdout) == (2, True), done
+
+
+def test_watching_goes_on_while_the_daemon_is_restarted(
+    nodes: tuple[Node, Node], folder: Path
+) -> None:
+    first, _second = nodes
+    argv = [*command("conntrack-stat"), "sync", "--socket", str(first.socket), "--watch", "0.2"]
+    with Daemon(first.namespace.argv(argv), folder / "watch", python_path()) as watch:
+        watch.until(lambda: watch.said().count("conntrackd on ") > 1, "it watches")
+        first.stop()
+        watch.until(lambda: "conntrackd is not running" in watch.said(), "it says so")
+        before = watch.said().count("conntrackd on ")
+        first.start()
+        watch.until(lambda: watch.said().count("conntrackd on ") > before + 1, "it goes on")
+    assert "Traceback" not in watch.said()
 
 
 def test_a_killed_daemon_leaves_what_is_named(nodes: tuple[Node, Node], folder: Path) -> None:

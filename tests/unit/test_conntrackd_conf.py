@@ -107,6 +107,7 @@ def test_the_packaged_configuration():
         hash_limit=65535,
         netlink_buffer=262142,
         netlink_buffer_max=655355,
+        stats_log_file="/var/log/conntrackd-stats.log",
     )
 
 
@@ -180,36 +181,94 @@ def test_a_path_ends_at_a_blank_only():
     assert (config.lock_file, config.socket) == ("/a/b#c}", "/x\t#y")
 
 
-def test_unknown_statements_are_kept():
+def test_what_conntrackd_takes_and_passes_over_is_kept():
     config = parse(
-        "General {\nNovelty on\nHashSize 7\n}\nSync { Mode ALARM { ResendQueueSize 5 } }"
+        "General {\nSyslog nosuch\nFilter { Address Ignore {\nIPv4_address 1.2.3.256\n"
+        "IPv4_address 10.0.0.0/8\nIPv6_address ::/129\n} }\n}\n"
+        "Sync { UDP {\nIPv4_Destination_Address 192.0.2.256\n} }\n"
     )
-    assert config.hash_size == 7
-    assert [(line.section, line.text) for line in config.unknown] == [
-        ("General", "line 2: Novelty on"),
-        ("Mode ALARM", "line 5: ResendQueueSize 5"),
-    ]
-    assert parse("general { }").unknown[0].text == "line 1: general"
+    lines = [line.text for line in config.ignored]
+    assert [line.partition(":")[0] for line in lines] == ["line 2", "line 4", "line 6", "line 10"]
+    assert "192.0.2.256 is no address" in lines[-1]
+    assert config.links[0].destination is None
+
+
+@pytest.mark.parametrize("character", ["\0", "\ufeff", "é"])
+def test_where_conntrackd_stops_reading_is_told(character):
+    config = parse(f"General {{ HashLimit 5 }}\n{character}General {{ HashLimit 6 }}")
+    assert config.hash_limit == 5
+    assert "line 2: nothing is read from" in config.ignored[0].text
+    assert parse(f"General {{ HashLimit 5 # {character}\n}}").ignored == ()
+
+
+@pytest.mark.parametrize(
+    ("digits", "limit"),
+    [
+        ("4294967296", 262144),
+        ("4294967295", 4294967295),
+        ("3000000000", 3000000000),
+        ("4294967297", 1),
+        ("9" * 5000, 4294967295),
+        ("007", 7),
+    ],
+)
+def test_a_number_is_cs_int(digits, limit):
+    assert parse(f"General {{ HashLimit {digits} }}").hash_limit == limit
+
+
+@pytest.mark.parametrize(
+    ("text", "unbound"),
+    [
+        ("Multicast { IPv6_address ff05::1 Interface eth0 }", False),
+        ("Multicast { Interface eth0 IPv6_address ff05::1 }", True),
+        ("Multicast { Interface eth0 IPv4_address 225.0.0.1 }", False),
+        ("UDP { Interface eth0 IPv6_address fe80::1 }", False),
+    ],
+)
+def test_the_interface_of_an_ipv6_group_stands_behind_it(text, unbound):
+    assert parse(f"Sync {{ {text} }}").links[0].unbound == unbound
 
 
 @pytest.mark.parametrize(
     ("text", "line", "problem"),
     [
         ("General {\n HashSize many\n}", 2, "takes a number, not 'many'"),
-        ("General {\n HashSize\n}", 2, "takes one value"),
+        ("General {\n HashSize\n}", 3, "HashSize takes a number, not '}'"),
         ("General {\n LockFile lock\n}", 2, "path"),
+        ("General {\n Nice 5\n}", 2, "a number with a sign"),
+        ("General {\n Novelty on\n}", 2, "'Novelty' is no statement in General"),
+        ("General {\n Hashlimit 5\n}", 2, "did you mean HashLimit?"),
+        ("general { }", 1, "did you mean General?"),
+        ("Sync { Mode ALARM {\nResendQueueSize 5 } }", 2, "is no statement in Mode"),
+        ("Sync { Options { ExpectationSync {\nOff\n} } }", 2, "is no statement in"),
+        ("Sync { UDP { IPv4_Destination_Address\nfw2.example.net } }", 2, "an IP address"),
+        ("Sync { UDP {\nInterface dead } }", 2, "takes a name, not 'dead'"),
+        ("General { PollSecs\n0 }", 1, "PollSecs takes a number above 0"),
+        ("General { Scheduler { Type\nidle } }", 1, "Type idle"),
+        ("General { Scheduler { Priority 100 } }", 1, "0 to 99"),
+        ("General { UNIX { Path /" + "x" * 107 + " } }", 1, "longer than 107 bytes"),
+        ("Stats { LogFile /" + "x" * 256 + " }", 1, "longer than 256 bytes"),
+        ("Filter { }", 1, "is no statement outside of all blocks"),
+        ("General { Filter { State Accept { ESTABLISHED } } }", 1, "for TCP"),
+        ("Helper { Type ftp inet udp { } }", 1, "no helper ftp for udp"),
+        ("Helper { Type sip inet udp { } }", 1, "no helper sip"),
+        ("Helper { Type ftp ipv4 tcp { } }", 1, "neither inet nor inet6"),
+        ("Helper { Type ftp inet tcp { Policy sip { ExpectMax 1 } } }", 1, "no policy sip"),
+        ("Helper { Type ftp inet tcp { Policy ftp { } } }", 1, "is empty"),
+        ("General { } # no line break behind it", 1, "'#' is no statement"),
         ("General {\n Systemd maybe\n}", 2, "on or off"),
         ('General {\n LockFile "/var/lock/x"\n}', 2, "quotes"),
         ("General {\n UNIX {\n Path /x\n}", 1, "never closed"),
-        ("General { }\n}", 2, "closes no block"),
-        ("{ }", 1, "belongs to no statement"),
+        ("General { }\n}", 2, "'}' is no statement"),
+        ("{ }", 1, "'{' is no statement"),
         ("\nSync { Mode FAST { } }", 2, "Mode takes"),
-        ("Sync { Mode FTFW\n }", 1, "Mode takes"),
+        ("Sync { Mode FTFW\n }", 2, "FTFW takes a block in braces"),
         ("Stats { }\nSync { }", 2, "exclude each other"),
         ("Sync { UDP { }\nTCP { } }", 2, "all UDP"),
         ("Sync {" + "UDP { } " * 5 + "}", 1, "more than 4"),
         ("Sync { UDP Deflt { } }", 1, "Default"),
-        ("a { " * 2000, 1, "belongs to no statement"),
+        ("a { " * 2000, 1, "'a' is no statement"),
+        ("Helper { " + "Type ftp inet tcp { " * 2000, 1, "without an end"),
     ],
 )
 def test_broken_configurations_are_named_by_line(text, line, problem):
@@ -231,6 +290,10 @@ def test_the_socket_is_found(tmp_path):
     broken.write_text("General {")
     there.touch()
     assert find_socket([str(broken), str(config)], []) == "/var/run/conntrackd.sock"
+    # What conntrackd would refuse now may be that with which it started, or a newer one's.
+    newer = tmp_path / "newer"
+    newer.write_text("General {\nNovelty on\nUNIX { Path /x/y\n} }")
+    assert find_socket([str(newer), str(config)], []) == "/x/y"
     assert find_socket([str(broken)], ["/nonexistent/a", str(there)]) == str(there)
     assert find_socket([], ["/nonexistent/a", "/nonexistent/b"]) == "/nonexistent/a"
 

@@ -90,10 +90,10 @@ INTERFACE, ADDRESS, GROUP = "sync.link.interface", "sync.link.address", "sync.li
     [
         ({"interface": None}, [(INTERFACE, "problem")]),
         ({"interface": "eth9"}, [(INTERFACE, "problem")]),
-        ({"interface": "down"}, [(INTERFACE, "problem"), (ADDRESS, "problem")]),
-        ({"interface": "cut"}, [(INTERFACE, "problem"), (ADDRESS, "problem")]),
+        ({"interface": "down"}, [(INTERFACE, "problem"), (ADDRESS, "warning")]),
+        ({"interface": "cut"}, [(INTERFACE, "problem"), (ADDRESS, "warning")]),
         ({"interface_address": "192.168.100.1"}, [(ADDRESS, "problem")]),
-        ({"interface_address": None}, [(ADDRESS, "problem")]),
+        ({"interface_address": None}, [(ADDRESS, "warning")]),
         ({"address": "192.168.100.50"}, [(GROUP, "problem")]),
         ({"address": "255.0.0.50"}, [(GROUP, "problem")]),
         ({"address": "225.0.0.500"}, [(GROUP, "problem")]),
@@ -102,6 +102,12 @@ INTERFACE, ADDRESS, GROUP = "sync.link.interface", "sync.link.address", "sync.li
         ({"address": "ff02::1", "interface_address": None}, []),
         ({"port": None}, [("sync.link.port", "problem")]),
         ({"port": 65536}, [("sync.link.port", "problem")]),
+        ({"port": 65537}, [("sync.link.port", "warning")]),
+        ({"address": "ff02::1"}, [(ADDRESS, "problem")]),
+        (
+            {"address": "ff02::1", "interface_address": None, "unbound": True},
+            [(ADDRESS, "warning")],
+        ),
     ],
 )
 def test_multicast(change, found):
@@ -117,12 +123,35 @@ def test_multicast(change, found):
         ),
         ({"destination": "192.168.100.100"}, [("sync.link.destination", "problem")]),
         ({"destination": None}, [("sync.link.destination", "problem")]),
-        ({"address": None}, [(ADDRESS, "problem")]),
+        ({"address": None}, [(ADDRESS, "warning")]),
+        ({"address": "0.0.0.0"}, [(ADDRESS, "warning")]),  # noqa: S104
+        ({"destination": "fe80::2"}, [("sync.link.destination", "problem")]),
         ({"address": "FE80:0::1", "destination": "fe80::2"}, []),
     ],
 )
 def test_udp(change, found):
     assert wrong(CONFIG._replace(links=(UDP,)), **change) == found
+
+
+@pytest.mark.parametrize(
+    ("chosen", "status"),
+    [(None, "problem"), ("192.168.100.100", None), ("10.0.0.1", "warning")],
+)
+def test_a_group_whose_interface_is_left_to_the_kernel(chosen, status):
+    host = HOST._replace(routes={"225.0.0.50": chosen})
+    assert wrong(CONFIG, host, interface_address=None) == ([(ADDRESS, status)] if status else [])
+
+
+def test_two_links_that_listen_on_one_address():
+    tcp = UDP._replace(transport="tcp")
+    for other, found in (
+        (tcp, "problem"),
+        (tcp._replace(address=None), "problem"),
+        (tcp._replace(address="10.0.0.1"), "warning"),
+    ):
+        links = (tcp, other._replace(line=20, interface="cut", destination="10.0.0.2"))
+        assert ("sync.link.port", found) in wrong(CONFIG._replace(links=links))
+    assert ("sync.link.port", "warning") in wrong(CONFIG._replace(links=(UDP, UDP)))
 
 
 def test_redundant_links():
@@ -141,14 +170,16 @@ def test_redundant_links():
         ({"hash_limit": 65536, "mode": "stats"}, []),
         ({"netlink_buffer_max": None}, [("sync.config.netlink_buffer", "warning")]),
         ({"netlink_buffer": None, "netlink_buffer_max": None}, []),
-        ({"socket": None}, [("sync.config.socket", "problem")]),
+        ({"socket": None}, [("sync.config.socket", "warning")]),
         ({"socket": "/none/c"}, [("sync.config.socket", "problem")]),
-        ({"socket": "/run/" + "x" * 103}, [("sync.config.socket", "problem")]),
-        ({"socket": "/run/c\t#x"}, [("sync.config.socket", "problem")]),
+        ({"socket": "/run/c\t#x"}, [("sync.config.socket", "warning")]),
         ({"lock_file": "/none/c"}, [("sync.config.lock", "problem")]),
+        ({"log_file": "/run"}, [("sync.config.log", "problem")]),
+        ({"stats_log_file": "/none/c"}, [("sync.config.stats_log", "problem")]),
+        ({"hash_size": -1}, [("sync.config.hash_size", "problem")]),
         (
-            {"unknown": (UnknownLine("General", "line 3: X"),)},
-            [("sync.config.statement", "warning")],
+            {"ignored": (UnknownLine("", "line 3: X is no facility"),)},
+            [("sync.config.ignored", "warning")],
         ),
     ],
 )

@@ -224,10 +224,15 @@ def _programs(host: Host) -> Iterator[Check]:
 
 
 def diagnose_daemon(
-    answer: SyncStatistics | ConntrackError, config: SyncConfig, network: HostNetwork
+    answer: SyncStatistics | ConntrackError | None, config: SyncConfig, network: HostNetwork
 ) -> Iterator[Check]:
-    """Yield a check for conntrackd itself, for what it says, and for each of its settings."""
-    if isinstance(answer, ConntrackError):
+    """Yield a check for conntrackd itself, for what it says, and for each of its settings.
+
+    `answer` is None if it was not asked.
+    """
+    if answer is None:
+        pass
+    elif isinstance(answer, ConntrackError):
         # Debian's package configures a daemon that may never have been meant to run.
         states = {DaemonUnreachable: WARNING, NotPermitted: UNKNOWN}
         status = states.get(type(answer), PROBLEM)
@@ -235,7 +240,7 @@ def diagnose_daemon(
     else:
         yield Check("sync.daemon", OK, f"conntrackd answers (mode {config.mode})")
         for line in answer.unknown:
-            message = f"not understood of conntrackd's statistics: {line.text!r} ({line.section})"
+            message = f"not understood of conntrackd's statistics: '{line.text}' ({line.section})"
             yield Check("sync.unknown", WARNING, message, "please report it, with its version")
     yield from check_config(config, network)
 

@@ -1,42 +1,81 @@
-"""The syntax of conntrackd.conf: words and brace blocks, without their meaning.
+"""The syntax of conntrackd.conf: its words by their kinds, and statements by a grammar.
 
-Source: conntrack-tools src/read_config_lex.l. Line breaks are blanks; statements are
-case-sensitive; there are no quotes; a path goes on to the next space or line, `#`, `}` and tabs
-included.
+Source: conntrack-tools src/read_config_lex.l and read_config_yy.y. Statements are case-sensitive,
+there are no quotes, and line breaks are blanks. Of the kinds of words that fit, the longest one
+counts, so that `dead` is an IPv6 address and no name; a path goes on to the next space or line, and
+`#`, `}` and tabs belong to it. A comment at the end of a file needs a line break behind it.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterator
+from collections.abc import Iterator, Mapping
 
 from conntrack_common.errors import InvalidRequest
 from conntrack_common.record import NamedTuple
+from conntrack_common.sources.conntrackd_grammar import (
+    FTFW,
+    IP,
+    KEYWORDS,
+    NOTRACK,
+    NUMBER,
+    OFF,
+    ON,
+    PATH,
+    SIGNED,
+    STRING,
+    WORDS,
+    Form,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-TOKEN = re.compile(r"[ \t\r\n]+|#[^\n]*|(?P<word>/[^\"\n ]*|[^\s{}#\"]+|[{}])")
-DEEPEST = 10  # conntrackd's own blocks are four deep
+    from conntrack_common.sources.conntrackd_grammar import Grammar
+
+HEX = "[0-9a-fA-F]{1,4}"
+END = "(end)"
+LONGEST = 60  # characters that are quoted
+DEEPEST = 50  # conntrackd's own blocks are four deep, but a helper's type may hold another
+# Of those that match as much, the first counts.
+KINDS = tuple(
+    (kind, re.compile(pattern, re.ASCII))
+    for kind, pattern in (
+        (ON, "(?i:on|yes)"),
+        (OFF, "(?i:off|no)"),
+        (NUMBER, "[0-9]+"),
+        (SIGNED, "[-+][0-9]+"),
+        (IP, r"[0-9]+\.[0-9]+\.[0-9]+\.[0-9]+(?:/[0-9]+)?"),
+        (IP, f"(?:{HEX}:?){{0,7}}::(?:{HEX}:?){{0,7}}(?:/[0-9]+)?"),
+        (IP, f"(?:{HEX}:){{0,7}}{HEX}(?:/[0-9]+)?"),
+        (PATH, r'/[^" \n]*'),
+        ("ALARM", "(?i:alarm|persistent)"),
+        (FTFW, "(?i:ftfw|nack)"),
+        (NOTRACK, "(?i:notrack)"),
+        (STRING, r"[a-zA-Z][a-zA-Z0-9._-]*"),
+    )
+)
+BLANKS = re.compile(r"(?:[ \t\r\n]+|#[^\n]*(?=\n))*")
 
 
 class Word(NamedTuple):
-    """One word of the file, or a brace, and its line."""
+    """One word and its kind: a keyword's or a sign's is itself, that of the file's end is END."""
 
+    kind: str
     text: str
     line: int
 
 
 class Statement(NamedTuple):
-    """Words, and the block in braces that may follow them."""
+    """A statement: its words, and the statements of the block that may follow them."""
 
     words: tuple[Word, ...]
-    block: tuple[Statement, ...] | None
+    block: tuple[Statement, ...] = ()
 
     @property
     def name(self) -> str:
-        """The word that says what it is."""
+        """What it begins with."""
         return self.words[0].text
 
     @property
@@ -44,14 +83,48 @@ class Statement(NamedTuple):
         """Where it begins."""
         return self.words[0].line
 
+    @property
+    def value(self) -> str:
+        """Its one value."""
+        return self.words[1].text
 
-def parse_statements(text: str, path: str, one_value: Container[str]) -> tuple[Statement, ...]:
-    """Return the statements of a file; raises InvalidRequest, which names file and line.
 
-    Those named in `one_value` take one value, in whatever line, so that another statement may
-    follow in the same line; others end with their line or block.
+def words(text: str) -> Iterator[Word]:
+    """Yield the words of a file, and the END where conntrackd stops reading.
+
+    That is before a NUL or a byte beyond ASCII that stands in no comment and no path: the scanner
+    hands it on as a number that means the end.
     """
-    return _Parser(text, path, one_value).block([])
+    place, line = 0, 1
+    while True:
+        start, place = place, _end(BLANKS, text, place)
+        line += text.count("\n", start, place)
+        character = text[place : place + 1]
+        if not "\0" < character < "\x80":
+            yield Word(END, character, line)
+            return
+        kind, end = character, place + 1
+        for name, pattern in KINDS:
+            longer = _end(pattern, text, place)
+            if longer > end or (longer == end and kind == character):
+                kind, end = name, longer
+        word = text[place:end]
+        yield Word(word if kind == STRING and word in KEYWORDS else kind, word, line)
+        place = end
+
+
+def _end(pattern: re.Pattern[str], text: str, place: int) -> int:
+    match = pattern.match(text, place)
+    return match.end() if match else place
+
+
+def parse_statements(text: str, path: str, grammar: Grammar) -> tuple[tuple[Statement, ...], Word]:
+    """Return the statements of a file, and its END; raises InvalidRequest with file and line."""
+    parser = _Parser(text, path)
+    found = parser.statements(grammar)
+    if parser.word.kind != END:
+        parser.refuse("", grammar)
+    return found, parser.word
 
 
 def refuse(path: str, line: int, problem: str) -> NoReturn:
@@ -63,51 +136,71 @@ def refuse(path: str, line: int, problem: str) -> NoReturn:
 
 
 class _Parser:
-    def __init__(self, text: str, path: str, one_value: Container[str]) -> None:
+    """Reads word by word, as conntrackd does; `word` is the next one."""
+
+    def __init__(self, text: str, path: str) -> None:
         self.path = path
-        self.one_value = one_value
-        self.words = self.split(text)
+        self.rest = words(text)
+        self.word = next(self.rest)
+        self.depth = 0
 
-    def split(self, text: str) -> Iterator[Word]:
-        place, line = 0, 1
-        while place < len(text):
-            token = TOKEN.match(text, place)
-            if token is None:
-                problem = f"{text[place]!r} has no meaning here (values have no quotes)"
-                refuse(self.path, line, problem)
-            if token["word"]:
-                yield Word(token["word"], line)
-            line += token[0].count("\n")
-            place = token.end()
+    def take(self) -> Word:
+        taken = self.word
+        self.word = next(self.rest, taken)
+        return taken
 
-    def block(self, opened: list[int]) -> tuple[Statement, ...]:
-        """Return the statements up to the end of the block; `opened` are lines of open braces."""
-        statements: list[Statement] = []
-        pending: list[Word] = []
-        for word in self.words:
-            if word.text == "{":
-                if not pending or len(opened) == DEEPEST:
-                    refuse(self.path, word.line, "this '{' belongs to no statement")
-                block = self.block([*opened, word.line])
-                statements.append(Statement(tuple(pending), block))
-                pending = []
-            elif word.text == "}":
-                if not opened:
-                    refuse(self.path, word.line, "this '}' closes no block")
-                break
-            else:
-                if pending and self.is_complete(pending, word):
-                    statements.append(Statement(tuple(pending), None))
-                    pending = []
-                pending.append(word)
-        else:
-            if opened:
-                refuse(self.path, opened[-1], "the block that begins here is never closed")
-        if pending:
-            statements.append(Statement(tuple(pending), None))
-        return tuple(statements)
+    def statements(self, grammar: Grammar) -> tuple[Statement, ...]:
+        """Return the statements up to what begins none."""
+        found = []
+        while self.word.kind in grammar:
+            found.append(self.statement(grammar[self.word.kind]))
+        return tuple(found)
 
-    def is_complete(self, words: list[Word], following: Word) -> bool:
-        if words[0].text in self.one_value:
-            return len(words) == 2
-        return words[-1].line != following.line
+    def statement(self, forms: tuple[Form, ...]) -> Statement:
+        first = self.take()
+        if all(form.follows for form in forms):
+            self.expect(tuple(kind for form in forms for kind in form.follows), first.text)
+        # The next word tells which of the forms it is.
+        fitting = (form for form in forms if not form.follows or self.word.kind in form.follows)
+        return self.form(first, next(fitting))
+
+    def form(self, first: Word, form: Form) -> Statement:
+        taken = [first]
+        for kinds in form.words:
+            self.expect(kinds, taken[-1].text)
+            taken.append(self.take())
+        if form.block is None:
+            return Statement(tuple(taken))
+        block: Grammar = form.block
+        self.expect(("{",), taken[-1].text)
+        opened = self.take()
+        self.depth += 1
+        if self.depth > DEEPEST:
+            refuse(self.path, opened.line, "blocks are nested without an end")
+        inner = self.statements(block)
+        if self.word.kind == END:
+            refuse(self.path, opened.line, "the block that begins here is never closed")
+        if self.word.kind != "}":
+            self.refuse(first.text, block)
+        self.take()
+        self.depth -= 1
+        return Statement(tuple(taken), inner)
+
+    def expect(self, kinds: tuple[str, ...], before: str) -> None:
+        """Refuse the next word unless it is of one of these kinds."""
+        if self.word.kind in kinds:
+            return
+        names = " or ".join(dict.fromkeys(WORDS.get(kind, f"'{kind}'") for kind in kinds))
+        got = "the end of the file" if self.word.kind == END else repr(self.word.text[:LONGEST])
+        hint = " (values have no quotes)" if self.word.text in ('"', "'") else ""
+        refuse(self.path, self.word.line, f"{before} takes {names}, not {got}{hint}")
+
+    def refuse(self, section: str, known: Mapping[str, object]) -> NoReturn:
+        """Refuse the next word, which begins no statement here."""
+        from difflib import get_close_matches
+
+        text = self.word.text[:LONGEST]
+        where = f"in {section}" if section else "outside of all blocks"
+        near = get_close_matches(text, known, n=1)
+        hint = f" (did you mean {near[0]}?)" if near else ""
+        refuse(self.path, self.word.line, f"{text!r} is no statement {where}{hint}")

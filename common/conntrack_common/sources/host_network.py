@@ -6,19 +6,21 @@ that this thread stands in, as /sys does not; IPv6 addresses from /proc/net/if_i
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from os import fsdecode, fsencode
 from os import stat as stat_file
+from os.path import isdir
 from struct import calcsize, pack, unpack_from
 
 from conntrack_common.errors import ConntrackError
 from conntrack_common.sources.procfs import ProcRoot, parse_sysctl
-from conntrack_common.sync_model import HostNetwork, Interface, SyncConfig
+from conntrack_common.sync_model import HostNetwork, Interface, SyncConfig, SyncLink
 
 SIOCGIFCONF, SIOCGIFFLAGS = 0x8912, 0x8913  # linux/sockios.h
 IFF_UP, IFF_RUNNING = 0x1, 0x40  # linux/if.h
 IFREQ = calcsize("@16sLLHBBB3x")  # struct ifreq: a name, and a union whose largest part is ifmap
 MOST_ADDRESSES = 4096
+NO_ADDRESS = (None, "0.0.0.0")  # noqa: S104 - what conntrackd leaves to the kernel
 IF_INET6 = ("thread-self/net/if_inet6", "net/if_inet6")
 
 
@@ -28,14 +30,42 @@ def read_host(config: SyncConfig, proc: ProcRoot) -> HostNetwork:
     Interfaces are the running kernel's: they are left out when `proc` is a copy. What can't be
     read is None. Raises nothing.
     """
-    paths = [path for path in (config.socket, config.lock_file, config.log_file) if path]
+    files = (config.socket, config.lock_file, config.log_file, config.stats_log_file)
+    paths = [path for path in files if path]
     return HostNetwork(
         interfaces=_read_interfaces(proc) if proc.is_live else None,
         conntrack_limit=_conntrack_limit(proc),
         rmem_max=_sysctl(proc, "net/core/rmem_max"),
         wmem_max=_sysctl(proc, "net/core/wmem_max"),
-        directories={name: _is_directory(name) for name in map(_directory, paths)},
+        directories=_directories(paths) if proc.is_live else {},
+        routes=_routes(config.links) if proc.is_live else {},
     )
+
+
+def _directories(paths: Sequence[str]) -> dict[str, bool]:
+    found = {name: _is_directory(name) for name in map(_directory, paths)}
+    return {**found, **{path: True for path in paths if isdir(path)}}
+
+
+def _routes(links: Iterable[SyncLink]) -> dict[str, str | None]:
+    groups = [
+        link.address
+        for link in links
+        if link.transport == "multicast" and link.interface_address in NO_ADDRESS
+    ]
+    return {group: _chosen_address(group) for group in groups if group and ":" not in group}
+
+
+def _chosen_address(group: str) -> str | None:
+    """Return the own address from which the kernel would send; nothing is sent."""
+    import socket
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as query:
+        try:
+            query.connect((group, 9))
+            return str(query.getsockname()[0])
+        except OSError:
+            return None
 
 
 def _conntrack_limit(proc: ProcRoot) -> int | None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from conntrack_common.analysis.diagnosis import diagnose, diagnose_daemon
 from conntrack_common.collect import collect_sync
+from conntrack_common.errors import ConntrackError, InvalidRequest, NotPermitted
 from conntrack_common.model import Check
 from conntrack_common.printable import printable
 from conntrack_common.sources import namespaces
@@ -39,13 +40,20 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 
 def _daemon(args: argparse.Namespace, proc: ProcRoot) -> Iterator[Check]:
-    """Yield the checks of conntrackd, where it is configured."""
-    config = daemon.configuration(args.config)
-    if config is None or not proc.is_live:
+    """Yield the checks of conntrackd, where it is configured or a configuration is named."""
+    path = args.config or (daemon.config_file() if proc.is_live else "")
+    if not path:
         return
-    way = Socket(config.socket or "")
-    reading = collect_sync(way, None, timeout=3.0)
-    answer = reading.sync or reading.failures["sync"]
+    try:
+        config = daemon.read_config(path)
+    except ConntrackError as error:
+        hidden = isinstance(error, NotPermitted) and not args.config
+        yield Check("sync.config", "unknown" if hidden else "problem", str(error))
+        return
+    answer = None
+    if proc.is_live and config.socket:
+        reading = collect_sync(Socket(config.socket), None, timeout=3.0)
+        answer = reading.sync or reading.failures["sync"]
     yield from diagnose_daemon(answer, config, read_host(config, proc))
 
 
@@ -54,11 +62,16 @@ def doctor(args: argparse.Namespace) -> Iterator[str]:
     from rich.text import Text
 
     proc = command.proc_root(args.proc_root)
+    if args.config and args.netns == "all":
+        raise InvalidRequest(
+            "--config is held against one namespace: name it, or leave out --netns"
+        )
     found: list[Check] = []
 
     def doctor_here(netns: str | None) -> Iterator[str]:
         # conntrackd is the host's, and not each namespace's.
-        checks = [*diagnose(host(proc)), *(_daemon(args, proc) if netns is None else ())]
+        ours = netns is None or args.config
+        checks = [*diagnose(host(proc)), *(_daemon(args, proc) if ours else ())]
         found.extend(checks)
         if args.json:
             yield as_json({"netns": netns, "checks": [check._asdict() for check in checks]})
