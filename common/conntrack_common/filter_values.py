@@ -9,9 +9,9 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 
+from conntrack_common.conditions import Nat, Network
 from conntrack_common.digits import UINT8, UINT16, UINT32, as_c, whole
 from conntrack_common.errors import InvalidRequest
-from conntrack_common.filters import Nat, Network
 from conntrack_common.sources import connlabels
 from conntrack_common.terms import SEEN_REPLY, STATE_ALIASES, STATES, STATUS_FLAGS
 

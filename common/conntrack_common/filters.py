@@ -8,24 +8,33 @@ tested here once more: kernels that can do less give the same answer, slower.
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
+from conntrack_common.conditions import (
+    DESTINATION,
+    SOURCE,
+    Nat,
+    Network,
+    Requirement,
+    all_of,
+    equal,
+    labelled,
+    masked,
+    translated,
+)
 from conntrack_common.errors import InvalidRequest
 from conntrack_common.record import NamedTuple
-from conntrack_common.sources.connlabels import label_bits
 from conntrack_common.sources.dump import ALL, Request
 from conntrack_common.sources.dump_filter import Wanted
-from conntrack_common.terms import GRE, STATES, STATUS_FLAGS, state_name
+from conntrack_common.terms import GRE, STATES, state_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    Values = tuple[Any, ...]
-    Holds = Callable[[Values], bool]
+    from conntrack_common.conditions import Holds
 
 ANY_FAMILY = 0  # AF_UNSPEC
-SRC_NAT, DST_NAT = STATUS_FLAGS["SRC_NAT"], STATUS_FLAGS["DST_NAT"]
 NETWORKS = ("orig_src", "orig_dst", "reply_src", "reply_dst")
 PORTS = ("orig_sport", "orig_dport", "reply_sport", "reply_dport")
 ZONES = ("zone", "orig_zone", "reply_zone")
@@ -40,50 +49,6 @@ FEW = {
     **{name: name for name in ZONES},
 }
 MANY = {**{name: name for name in PORTS}, "icmp_id": "orig_icmp_id"}
-# What an end was translated to: replies go to the new source, and come from the new destination.
-TO_SRC, TO_DST = ("reply_dst", "reply_dport"), ("reply_src", "reply_sport")
-
-
-class Network(NamedTuple):
-    """An address, or all that are alike under a mask; both hold 4 or 16 bytes."""
-
-    address: bytes
-    mask: bytes
-
-    @property
-    def family(self) -> int:
-        """The addresses' family."""
-        return int(socket.AF_INET if len(self.address) == 4 else socket.AF_INET6)
-
-    @property
-    def is_one(self) -> bool:
-        """True for a single address."""
-        return self.mask == b"\xff" * len(self.mask)
-
-    def holds(self, at: int) -> Holds:
-        """Return what tells whether the address at this place of a tuple of values is meant."""
-        wanted, size = self.address, len(self.address)
-        if self.is_one:
-            return lambda values: values[at] == wanted
-        mask = int.from_bytes(self.mask, "big")
-        network = int.from_bytes(self.address, "big") & mask
-
-        def is_within(values: Values) -> bool:
-            address = values[at]
-            return (
-                address is not None
-                and len(address) == size
-                and int.from_bytes(address, "big") & mask == network
-            )
-
-        return is_within
-
-
-class Nat(NamedTuple):
-    """What an end was translated to; what is None is any."""
-
-    network: Network | None = None
-    port: int | None = None
 
 
 class Filter(NamedTuple):
@@ -123,8 +88,8 @@ class Filter(NamedTuple):
     def flags(self) -> tuple[int, int]:
         """The status flags that must be set, those of NAT among them, and those that must not."""
         required, forbidden = self.status
-        required |= 0 if self.src_nat is None else SRC_NAT
-        required |= 0 if self.dst_nat is None else DST_NAT
+        required |= 0 if self.src_nat is None else SOURCE.done
+        required |= 0 if self.dst_nat is None else DESTINATION.done
         return required, forbidden
 
     @property
@@ -169,7 +134,7 @@ class Filter(NamedTuple):
             and (self.state is None or state_name(fields) == self.state)
             and status & required == required
             and not status & forbidden
-            and (self.any_nat is None or bool(status & (SRC_NAT | DST_NAT)))
+            and (self.any_nat is None or bool(status & (SOURCE.done | DESTINATION.done)))
             and (self.secmark is None or _has_context(self.secmark, fields.get("secctx")))
         )
 
@@ -183,29 +148,25 @@ class Filter(NamedTuple):
         """What tells whether an entry whose `tested` fields have these values is meant."""
         at = self.tested.index
         tests = [test.bind(*map(at, test.fields)) for test in self._tests()]
-        return _all(tests) if tests else None
+        return all_of(tests) if tests else None
 
-    def _tests(self) -> Iterator[_Test]:
+    def _tests(self) -> Iterator[Requirement]:
         for name in NETWORKS:
             if (network := getattr(self, name)) is not None:
-                yield _Test((name,), network.holds)
+                yield Requirement((name,), network.holds)
         for name, field in MANY.items():
             if (number := getattr(self, name)) is not None:
-                yield _Test((field,), _equal(number))
+                yield Requirement((field,), equal(number))
         if self.mark is not None:
-            yield _Test(("mark",), _masked(*self.mark))
+            yield Requirement(("mark",), masked(*self.mark))
         if self.labels:
-            yield _Test(("labels",), _labelled(self.labels))
-        yield from self._nat_tests()
-
-    def _nat_tests(self) -> Iterator[_Test]:
-        for nat, address, port in ((self.src_nat, *TO_SRC), (self.dst_nat, *TO_DST)):
-            if nat is not None and nat.network is not None:
-                yield _Test((address,), nat.network.holds)
-            if nat is not None and nat.port is not None:
-                yield _Test((port,), _equal(nat.port))
-        if self.any_nat is not None and self.any_nat != Nat():
-            yield _Test(("status", *TO_SRC, *TO_DST), _translated(self.any_nat))
+            yield Requirement(("labels",), labelled(self.labels))
+        if self.src_nat is not None:
+            yield translated(self.src_nat, SOURCE)
+        if self.dst_nat is not None:
+            yield translated(self.dst_nat, DESTINATION)
+        if self.any_nat is not None:
+            yield translated(self.any_nat, SOURCE, DESTINATION)
 
     def requests(self) -> tuple[Request, ...]:
         """Return the dumps to ask for, filtered as far as the kernel can."""
@@ -234,50 +195,6 @@ class Filter(NamedTuple):
             self.orig_sport,
             self.orig_dport,
         )
-
-
-class _Test(NamedTuple):
-    """A condition on fields; `bind` takes the place of each, and returns what tests a tuple."""
-
-    fields: tuple[str, ...]
-    bind: Callable[..., Holds]
-
-
-def _all(tests: list[Holds]) -> Holds:
-    if len(tests) == 1:
-        return tests[0]
-
-    def hold(values: Values) -> bool:
-        for holds in tests:  # noqa: SIM110 - all() of a generator takes twice as long
-            if not holds(values):
-                return False
-        return True
-
-    return hold
-
-
-def _equal(wanted: int) -> Callable[[int], Holds]:
-    return lambda at: lambda values: values[at] == wanted
-
-
-def _masked(value: int, mask: int) -> Callable[[int], Holds]:
-    return lambda at: lambda values: (values[at] or 0) & mask == value
-
-
-def _labelled(bits: int) -> Callable[[int], Holds]:
-    return lambda at: lambda values: label_bits(values[at]) & bits == bits
-
-
-def _translated(nat: Nat) -> Callable[..., Holds]:
-    def bind(status: int, *ends: int) -> Holds:
-        sides = []
-        for flag, (address, port) in ((SRC_NAT, ends[:2]), (DST_NAT, ends[2:])):
-            tests = [] if nat.network is None else [nat.network.holds(address)]
-            tests += [] if nat.port is None else [_equal(nat.port)(port)]
-            sides.append((flag, _all(tests)))
-        return lambda values: any((values[status] or 0) & flag and to(values) for flag, to in sides)
-
-    return bind
 
 
 def _has_context(wanted: int | str, context: bytes | None) -> bool:

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conntrack_common.conditions import Nat, Network
 from conntrack_common.errors import InvalidRequest
 from conntrack_common.filter_options import OPTIONS, build
-from conntrack_common.filters import Filter, Nat, Network
+from conntrack_common.filters import Filter
 from conntrack_common.sources import connlabels
 from conntrack_common.sources.dump import ALL
 
@@ -146,7 +147,7 @@ def test_words_become_a_filter(words: dict[str, str], expected: Filter) -> None:
         {"status": "!!ASSURED"},
         {"status": "!"},
         {"status": "SEEN_REPLY,UNREPLIED"},
-        {"status": "!SRC_NAT", "src_nat": ""},
+        {"status": "!SRC_NAT_DONE", "src_nat": ""},
         {"zone": "-1"},
         {"zone": "65536"},
         {"orig_zone": "0x10000"},
@@ -223,8 +224,18 @@ def test_masks_are_of_any_bits(address: object, mask: object, host: object) -> N
     )
 
 
-SNAT = {"status": 16, "reply_dst": packed("9.9.9.9"), "reply_dport": 99}
-DNAT = {"status": 32, "reply_src": packed("8.8.8.8"), "reply_sport": 88}
+SRC_NAT_DONE, DST_NAT_DONE = 1 << 7, 1 << 8
+PLAIN = {
+    **{name: packed("1.1.1.1") for name in ("orig_src", "reply_dst")},
+    **{name: packed("2.2.2.2") for name in ("orig_dst", "reply_src")},
+    **dict.fromkeys(("orig_sport", "reply_dport"), 11),
+    **dict.fromkeys(("orig_dport", "reply_sport"), 22),
+    "status": SRC_NAT_DONE | DST_NAT_DONE,
+}
+SNAT = {**PLAIN, "reply_dst": packed("9.9.9.9"), "reply_dport": 99}
+DNAT = {**PLAIN, "reply_src": packed("8.8.8.8"), "reply_sport": 88}
+BOTH = {**SNAT, "reply_src": packed("8.8.8.8"), "reply_sport": 88}
+ICMP = {"orig_icmp_id": 5, "status": SRC_NAT_DONE | DST_NAT_DONE}
 LABELS = struct.pack("=4I", 1 << 5, 1, 0, 0)
 
 
@@ -250,19 +261,30 @@ LABELS = struct.pack("=4I", 1 << 5, 1, 0, 0)
         ({"orig_zone": "7"}, {"reply_zone": 7}, False),
         ({"reply_zone": "0"}, {"orig_zone": 7}, True),
         ({"src_nat": ""}, SNAT, True),
+        ({"src_nat": ""}, PLAIN, False),
         ({"src_nat": ""}, DNAT, False),
+        ({"src_nat": ""}, {**PLAIN, "reply_dport": 12}, True),
+        ({"src_nat": ""}, {**SNAT, "status": 0}, False),
+        ({"src_nat": ""}, {**SNAT, "status": DST_NAT_DONE}, False),
+        ({"src_nat": ""}, {**ICMP, "reply_icmp_id": 5}, False),
+        ({"src_nat": ""}, {**ICMP, "reply_icmp_id": 6}, True),
+        ({"dst_nat": ""}, {**ICMP, "reply_icmp_id": 6}, False),
         ({"src_nat": "", "dst_nat": ""}, SNAT, False),
-        ({"src_nat": "", "dst_nat": ""}, {**SNAT, **DNAT, "status": 48}, True),
+        ({"src_nat": "", "dst_nat": ""}, BOTH, True),
         ({"src_nat": "9.9.9.9"}, SNAT, True),
-        ({"src_nat": "9.9.9.9"}, {**SNAT, "status": 0}, False),
+        ({"src_nat": "9.9.9.0/24"}, SNAT, True),
+        ({"src_nat": "1.1.1.1"}, SNAT, False),
+        ({"src_nat": "1.1.1.1"}, {**PLAIN, "reply_dport": 12}, True),
         ({"src_nat": "9.9.9.9:98"}, SNAT, False),
         ({"dst_nat": "8.8.8.8:88"}, DNAT, True),
+        ({"dst_nat": "8.8.8.8:88"}, BOTH, True),
         ({"any_nat": ""}, DNAT, True),
-        ({"any_nat": ""}, {"status": 15}, False),
+        ({"any_nat": ""}, PLAIN, False),
+        ({"any_nat": ""}, {**SNAT, "status": DST_NAT_DONE}, False),
         ({"any_nat": "9.9.9.9:99"}, SNAT, True),
-        ({"any_nat": "9.9.9.9:99"}, {**SNAT, "status": 32}, False),
-        ({"any_nat": "8.8.8.8"}, {**SNAT, **DNAT, "status": 48}, True),
-        ({"any_nat": "7.7.7.7"}, {**SNAT, **DNAT, "status": 48}, False),
+        ({"any_nat": "8.8.8.8"}, BOTH, True),
+        ({"any_nat": "8.8.8.8:99"}, BOTH, False),
+        ({"any_nat": "7.7.7.7"}, BOTH, False),
         ({"src_nat": "9.9.9.9", "reply_dst": "9.9.9.8"}, SNAT, False),
         ({"family": "ipv4"}, {"family": 2}, True),
         ({"family": "ipv4"}, {"family": 10}, False),
