@@ -8,9 +8,11 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 # For make kernels: which of Debian's kernels, and what pytest is told.
 KERNEL ?= 5.10 6.1 6.12
 TESTS ?= tests/kernel
+# For make fuzz: how long it searches.
+SECONDS ?= 300
 
 .DEFAULT_GOAL := help
-.PHONY: help run test unit kernel kernels package deb lint types bench docs picture golden clean
+.PHONY: help run test unit kernel kernels package deb fuzz lint types bench docs picture golden clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,6 +40,11 @@ kernels: packages ## tests/kernel on Debian's kernels under QEMU (KERNEL=6.1 TES
 	@failed=; for kernel in $(KERNEL); do \
 	    sh tests/machine/run $$kernel -q $(TESTS) || failed="$$failed $$kernel"; done; \
 	[ -z "$$failed" ] || { echo "failed on$$failed"; exit 1; }
+
+fuzz: $(VENV)/installed ## search for inputs that break a parser (SECONDS=300)
+	@$(BIN)/pip install --quiet --disable-pip-version-check '.[test]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check atheris || echo "no atheris for this Python: hypothesis alone"
+	$(BIN)/python tests/fuzz/fuzz.py --seconds $(SECONDS)
 
 lint: $(VENV)/tox ## ruff (rules and format) and mypy (strict)
 	$(BIN)/tox run -e lint,types

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 import fill
 import modules
@@ -27,6 +28,13 @@ NETFILTER = Path("/proc/sys/net/netfilter")
 MODULES = ["nf_conntrack", "nf_conntrack_netlink"]
 # tests/machine/run writes this word; there modules, limits and /etc may be set.
 IN_MACHINE = "conntrack_plugins.machine" in Path("/proc/cmdline").read_text("utf-8").split()
+
+# The same examples every time, and no deadlines: neither chance nor a busy machine decides what is
+# green. `make fuzz` searches (--hypothesis-profile=search), and what it finds becomes an @example.
+UNHURRIED = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("same", derandomize=True, database=None, **UNHURRIED)
+settings.register_profile("search", max_examples=2000, print_blob=True, **UNHURRIED)
+settings.load_profile("same")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

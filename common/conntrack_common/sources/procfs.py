@@ -18,7 +18,7 @@ from conntrack_common.errors import (
     NotPermitted,
 )
 from conntrack_common.model import CpuCounters, Sysctls
-from conntrack_common.sources.modules import CONNTRACK, is_there
+from conntrack_common.sources.modules import CONNTRACK, is_there, require
 
 USUAL = "/proc"
 PROC_SUPER_MAGIC = 0x9FA0  # linux/magic.h
@@ -153,6 +153,8 @@ class ProcRoot:
             text = self.read(name)
             if text is not None:
                 return parse_stat(text, f"{self.path}/{name}")
+        if self.is_live:
+            require(CONNTRACK)
         raise NotAvailable(
             f"{self.path}/net/stat/nf_conntrack does not exist: connection tracking is not loaded, "
             "or this kernel is built without CONFIG_NF_CONNTRACK_PROCFS (then ctnetlink, "
