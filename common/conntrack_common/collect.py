@@ -219,15 +219,19 @@ def read_sync(way: Way | None = None, timeout: float = SYNC_TIMEOUT) -> SyncStat
     DaemonNotAnswering, NotPermitted, MalformedData.
     """
     from conntrack_common.sources.conntrackd import Socket, read_statistics
+
+    if way is not None:
+        return read_statistics(way, SYNC_REQUESTS, timeout)
     from conntrack_common.sources.conntrackd_conf import CONFIG_FILES, find_socket
     from conntrack_common.sources.conntrackd_process import is_used
 
-    if way is None and not is_used(CONFIG_FILES, find_socket(), ProcRoot()):
+    socket = find_socket()
+    if not is_used(CONFIG_FILES, socket, ProcRoot()):
         raise DaemonUnused(
             "conntrackd is not used on this host: there is no configuration "
             f"({' or '.join(CONFIG_FILES)}), no socket and no process of it"
         )
-    return read_statistics(way or Socket(find_socket()), SYNC_REQUESTS, timeout)
+    return read_statistics(Socket(socket), SYNC_REQUESTS, timeout)
 
 
 def complaints(readings: Iterable[Reading]) -> tuple[str, ...]:

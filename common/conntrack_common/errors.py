@@ -65,7 +65,7 @@ class DaemonNotAnswering(ConntrackError):
 
 
 class NoStatistics(ConntrackError):
-    """What was read in place of conntrackd's statistics holds none of them, or none of now."""
+    """What was read in place of conntrackd's statistics holds none, or none to compare with."""
 
 
 class DaemonUnsupported(ConntrackError):

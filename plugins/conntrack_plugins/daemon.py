@@ -53,16 +53,16 @@ def add_max_age(to: argparse.ArgumentParser) -> None:
         "--max-age",
         metavar="SECONDS",
         type=seconds(0, LONGEST_AGE),
-        help="how old a saved report may be, UNKNOWN beyond; 0 is any (900)",
+        help="how old a saved report may be before it is a WARNING; 0 is any (900)",
     )
 
 
-def way(file: str, command: str, socket: str, config: str, max_age: float | None = None) -> Way:
+def way(file: str, command: str, socket: str, config: str) -> Way:
     """Return the way to ask that the options mean; raises InvalidRequest."""
     from conntrack_common.sources.conntrackd import Command, SavedReport, Socket
 
     if file:
-        return SavedReport(file, max_age)
+        return SavedReport(file)
     if command:
         return Command(_words(command), config or None)
     if socket:
@@ -89,9 +89,9 @@ def _words(command: str) -> list[str]:
         ) from error
 
 
-def peer_way(file: str, command: str, socket: str, max_age: float | None = None) -> Way | None:
+def peer_way(file: str, command: str, socket: str) -> Way | None:
     """Return the way to the other node that the options mean, or None; raises InvalidRequest."""
-    return way(file, command, socket, "", max_age) if file or command or socket else None
+    return way(file, command, socket, "") if file or command or socket else None
 
 
 def config_file() -> str:

@@ -19,6 +19,7 @@ from conntrack_common.errors import (
     DaemonNotAnswering,
     DaemonUnreachable,
     InvalidRequest,
+    NoStatistics,
 )
 from conntrack_common.expression import parse
 from conntrack_common.model import Reading
@@ -48,9 +49,9 @@ EXAMPLES = """\
 Without options: CRITICAL if the daemon does not run or answer, if no dedicated link runs, if the
 cache is full (HashLimit), if messages or queue elements are lost at a rate, or if the other node
 lacks half of the entries or takes none over; WARNING for one link that is down, overruns, failed
-insertions, a restart within five minutes, or a fail-over; UNKNOWN if nothing is understood or a
-report is old. An empty internal cache is fine: a backup has one. --check replaces the rule of the
-same metric, and with labels that of the same labels.
+insertions, a restart within five minutes, a fail-over, or an old report; UNKNOWN if nothing is
+understood. An empty internal cache is fine: a backup has one. --check replaces the rule of the same
+metric, and with labels that of the same labels.
 """
 MISSING, STANDSTILL = "sync.peer.missing", "sync.peer.created/s"
 REPLICATION, RUNS = "replication", "replication by runs"  # what is remembered
@@ -131,9 +132,8 @@ def _is_replaced(rule: Rule, own: Sequence[Rule], labels: Labels = ()) -> bool:
 
 def findings(options: Options, wanted: Sequence[Rule], root: ProcRoot) -> Iterator[Finding]:
     """Ask the daemon, once, and yield what was found for each rule."""
-    limit = options.max_age or None
-    asked = daemon.way(options.file, options.command, options.socket, options.config, limit)
-    peer = daemon.peer_way(options.peer_file, options.peer_command, options.peer_socket, limit)
+    asked = daemon.way(options.file, options.command, options.socket, options.config)
+    peer = daemon.peer_way(options.peer_file, options.peer_command, options.peer_socket)
     # Before nagiosplugin's own time is over: its sentence would not say what conntrackd does.
     reading = collect_sync(asked, peer, options.timeout * 0.4)
     failure = reading.failures.get("sync")
@@ -141,7 +141,8 @@ def findings(options: Options, wanted: Sequence[Rule], root: ProcRoot) -> Iterat
         detail = daemon.explain(failure, asked, options.config, root)
         yield Finding(wanted[0], detail=detail, state=_state(failure))
         return
-    yield from _reports(wanted[0], reading)
+    yield from _reports(wanted[0], reading, options.max_age)
+    reading = _comparable(reading, options.max_age)
     subject = f"{options} {getattr(asked, 'path', '')}"
     ages = {"sync": _age(reading.sync), "peer": _age(reading.peer)}
     ages[REPLICATION] = ages["peer"]
@@ -159,20 +160,42 @@ def _age(statistics: SyncStatistics | None) -> float:
     return (statistics.age if statistics else None) or 0.0
 
 
-def _reports(rule: Rule, reading: Reading) -> Iterator[Finding]:
+def _comparable(reading: Reading, limit: int) -> Reading:
+    """Return a reading without the other node's part where that is of quite another time."""
+    own, peer = _age(reading.sync), _age(reading.peer)
+    if not limit or abs(own - peer) <= limit:
+        return reading
+    what = (
+        f"both nodes' statistics are of times that are {spelled(abs(own - peer))} apart, too far "
+        "to compare them: read both anew, or raise --max-age"
+    )
+    failures = {**reading.failures, "peer": NoStatistics(what)}
+    return reading._replace(peer=None, failures=failures)
+
+
+def _reports(rule: Rule, reading: Reading, limit: int) -> Iterator[Finding]:
     """Yield how old saved reports are, and which hold more that is not understood than is."""
     for name, statistics in (("report", reading.sync), ("other node's report", reading.peer)):
         if statistics is None:
             continue
         if statistics.age is not None:
-            detail = f"{spelled(statistics.age)} old"
-            yield Finding(rule, detail=detail, state="ok", subject=name)
+            yield _report(rule, name, statistics.age, limit)
         if len(statistics.unknown) > statistics.known:
             detail = (
                 f"{len(statistics.unknown)} lines are not understood, and {statistics.known} "
                 "values are ('conntrack-stat sync' shows the lines)"
             )
             yield Finding(rule, detail=detail, state="ok", subject=name)
+
+
+def _report(rule: Rule, name: str, age: float, limit: int) -> Finding:
+    detail = f"{spelled(age)} old" if age > -1 else f"of a time {spelled(-age)} from now"
+    if not limit or abs(age) <= limit:
+        return Finding(rule, detail=detail, state="ok", subject=name)
+    detail += (
+        f", and may be {spelled(limit)} old: see why nothing writes it anew, or give --max-age"
+    )
+    return Finding(rule, detail=detail, state="warning", subject=name)
 
 
 def _replication(

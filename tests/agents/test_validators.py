@@ -41,5 +41,5 @@ def test_it_objects_to_what_is_broken(agent: str) -> None:
     needs(agent)
     broken = [File(name, f"{text}\n<<< {agent}\n") for name, text in render(agent, SETTINGS)]
     program = VALIDATORS[agent][0].program
-    with pytest.raises(InvalidRequest, match=f"{program} objects to .*\n.+"):
+    with pytest.raises(InvalidRequest, match=f"{program} objects to .*make: .+"):
         list(validate(agent, broken, SETTINGS))

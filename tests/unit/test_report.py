@@ -109,33 +109,35 @@ def test_more_that_is_not_understood_is_told_first(tmp_path: Path) -> None:
     assert "60 lines are not understood" in done.stdout.splitlines()[0]
 
 
-@pytest.mark.parametrize("option", ["--file", "--peer-file"])
-@pytest.mark.parametrize(("age", "options", "status"), [
-    (0, [], 0),
-    (800, [], 0),
-    (1000, [], 3),
-    (365 * 86400, [], 3),
-    (-3600, [], 3),  # a clock that is wrong says nothing of its age
-    (1000, ["--max-age", "2000"], 0),
-    (60, ["--max-age", "30"], 3),
-    (365 * 86400, ["--max-age", "0"], 0),
+@pytest.mark.parametrize("which", ["own", "other", "both"])
+@pytest.mark.parametrize(("age", "options", "is_old"), [
+    (0, [], False),
+    (800, [], False),
+    (1000, [], True),
+    (365 * 86400, [], True),
+    (-3600, [], True),  # a clock is wrong, so that its age is unknown
+    (1000, ["--max-age", "2000"], False),
+    (60, ["--max-age", "30"], True),
+    (365 * 86400, ["--max-age", "0"], False),
 ])  # fmt: skip
 def test_a_saved_report_has_an_age(
-    tmp_path: Path, option: str, age: float, options: list[str], status: int
+    tmp_path: Path, which: str, age: float, options: list[str], is_old: bool
 ) -> None:
     own, other = tmp_path / "own.txt", tmp_path / "other.txt"
     own.write_text(GOOD, "ascii")
     other.write_text((DATA / "ftfw" / "s.backup.txt").read_text("ascii"), "ascii")
-    old = own if option == "--file" else other
-    os.utime(old, (0, time.time() - age))
+    for file in {"own": [own], "other": [other], "both": [own, other]}[which]:
+        os.utime(file, (0, time.time() - age))
     words = ["--file", str(own), "--peer-file", str(other), *options]
     done = run([*CHECK, *words], tmp_path)
-    assert done.returncode == status, done
-    assert (" old" in done.stdout) or age < 0
-    if age >= 0:
-        assert f"{spelled(age)[:5]}" in done.stdout
-    if status == 3 and option == "--file":
-        assert "sync.cache.active[" not in done.stdout  # no old number is told as one of now
+    text = done.stdout
+    # What is of other times is not compared; of the same time it is, and both are old.
+    assert done.returncode == (0 if not is_old else 1 if which == "both" else 3), done
+    assert text.count("and may be") == (0 if not is_old else 2 if which == "both" else 1)
+    assert ("apart, too far to compare" in text) == (is_old and which != "both")
+    assert ("'sync.peer.missing'=0.00%" in text) == (not is_old or which == "both")
+    shown = f"{spelled(age)[:5]}" if age >= 0 else "of a time"
+    assert text.count(shown) >= (2 if which == "both" or age == 0 else 1)
 
 
 def test_what_is_no_file_has_no_age(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 
-from conntrack_common.duration import spelled
 from conntrack_common.errors import DaemonUnsupported, InvalidRequest, NoStatistics, NotPermitted
 from conntrack_common.printable import printable
 from conntrack_common.record import NamedTuple
@@ -35,15 +34,10 @@ class Report(NamedTuple):
 
 
 class SavedReport:
-    """A file with what `conntrackd -s` printed, any number of times; "-" is standard input.
+    """A file with what `conntrackd -s` printed, any number of times; "-" is standard input."""
 
-    A file that was written more than `max_age` seconds ago (or that far in the future) says
-    nothing of now.
-    """
-
-    def __init__(self, path: str, max_age: float | None = None) -> None:
+    def __init__(self, path: str) -> None:
         self.path = path
-        self.max_age = max_age
 
     @property
     def name(self) -> str:
@@ -51,10 +45,7 @@ class SavedReport:
         return "standard input" if self.path == "-" else f"the report {self.path}"
 
     def read(self) -> Report:
-        """Return text and age.
-
-        Raises InvalidRequest (no such file), NotPermitted, MalformedData, NoStatistics (too old).
-        """
+        """Return it; raises InvalidRequest (no such file), NotPermitted, MalformedData."""
         import stat
         from os import fstat
 
@@ -78,16 +69,7 @@ class SavedReport:
             raise too_long(self.path, LONGEST_REPORT)
         is_file = source != 0 and stat.S_ISREG(facts.st_mode)
         age = time.time() - facts.st_mtime if is_file else None
-        if age is not None and self.max_age is not None and abs(age) > self.max_age:
-            raise self._outdated(age, self.max_age)
         return Report(content.decode("utf-8-sig", "replace"), age)
-
-    def _outdated(self, age: float, limit: float) -> NoStatistics:
-        when = f"{spelled(age)} old" if age > 0 else f"of a time {spelled(-age)} from now"
-        return NoStatistics(
-            f"{self.name} is {when}, and may be {spelled(limit)} old: see why nothing writes it "
-            "anew, or raise --max-age"
-        )
 
 
 def read_statistics(way: Way, requests: Iterable[str], timeout: float) -> SyncStatistics:
