@@ -47,3 +47,12 @@ def agreed(theirs: Callable[[], Theirs], ours: Callable[[], Ours]) -> tuple[Thei
         if before == after:
             return before, found
     raise AssertionError("the table never kept still between two readings of the oracle")
+
+
+def timeless(text: str) -> list[str]:
+    """Return lines without what differs between two lists of one table, and in no order.
+
+    Those are the time left and delta-time, and use=, in which older kernels count the dump itself.
+    """
+    lines = [re.sub(r"^((?:ipv\d +\d+ )?\w+ +\d+) \d+", r"\1", line) for line in text.splitlines()]
+    return sorted(re.sub(r" (use|delta-time)=\d+", "", line) for line in lines)

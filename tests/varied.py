@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import re
 import shlex
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -122,12 +121,3 @@ def table(labels: Path) -> Iterator[Namespace]:
             made.must(*covered(labels, ["conntrack", *shlex.split(line)]))
         made.run(["conntrack", *shlex.split(DCCP)])  # refused where the kernel does not track it
         yield made
-
-
-def timeless(text: str) -> list[str]:
-    """Return lines without what differs between two lists of one table, and in no order.
-
-    Those are the time left and delta-time, and use=, in which older kernels count the dump itself.
-    """
-    lines = [re.sub(r"^((?:ipv\d +\d+ )?\w+ +\d+) \d+", r"\1", line) for line in text.splitlines()]
-    return sorted(re.sub(r" (use|delta-time)=\d+", "", line) for line in lines)

@@ -23,7 +23,8 @@ from conntrack_plugins import cli, command, nagios, prometheus, telegraf
 from installation import command as installed
 from installation import python_path
 from namespaces import Namespace
-from varied import CLIENTS, SERVERS, TRANSLATED, covered, timeless
+from oracle import timeless
+from varied import CLIENTS, SERVERS, TRANSLATED, covered
 
 pytestmark = pytest.mark.kernel
 
@@ -348,6 +349,37 @@ def test_sets_of_options_are_conntracks(table: Table, alone: Alone) -> None:
 def stat(table: Table, *words: str) -> subprocess.CompletedProcess[str]:
     argv = [*installed("conntrack-stat"), *words]
     return table.namespace.run(covered(table.labels, argv), env=python_path())
+
+
+EVERYWHERE = (
+    "-s 2001:db8::1 -p tcp",
+    "-p tcp --label web --orig-zone 0 -u !ASSURED -u UNREPLIED --mark 0/0xff",
+    "-u UNREPLIED --icmpv6-type 128 -f ipv6",
+    "-j 198.51.100.2 --protonum 0x6 --mask-dst 255.255.0.0 --dst 192.0.2.9",
+    "-l late --secmark 0 --reply-zone 0 --state ESTABLISHED",
+    "--dstkey 0x7 --srckey 020",
+)
+
+
+@pytest.mark.parametrize("options", EVERYWHERE)
+def test_every_command_takes_them(table: Table, options: str) -> None:
+    words = shlex.split(options)
+    number = stat(table, "list", "-o", "conntrack", *words).stdout.count("\n")
+    assert number
+    answers = {
+        "conntrack-stat count": rf"\A{number}\n",
+        "conntrack-stat top --once": rf"\A{number} of ",
+        "conntrack-telegraf --metrics table.entries": rf"\Aconntrack entries={number}i",
+        "conntrack-prometheus --metrics table.entries": rf"^conntrack_table_entries {number}$",
+        "check_conntrack --check table.entries,,": rf"'table\.entries'={number};",
+        "conntrack-stat events --duration 0.1": r"\A\Z",
+    }
+    for program, answer in answers.items():
+        name, *rest = program.split()
+        argv = covered(table.labels, [*installed(name), *rest, *words])
+        done = table.namespace.run(argv, env=python_path())
+        assert done.returncode == 0, done
+        assert re.search(answer, done.stdout, re.MULTILINE | re.DOTALL), (program, done)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,8 @@ import traffic
 import varied
 from installation import command, python_path
 from namespaces import Namespace
-from varied import covered, timeless
+from oracle import timeless
+from varied import covered
 
 pytestmark = pytest.mark.kernel
 
