@@ -44,6 +44,10 @@ class InvalidRequest(ConntrackError):
     """What the user asked for cannot be meant: an unknown metric, a wrong expression."""
 
 
+class OutputLost(ConntrackError):
+    """What was to be printed can't be written: standard output is closed, or its device is full."""
+
+
 class Stranded(BaseException):
     """A thread could not come back to its own network namespace, and so may not go on.
 

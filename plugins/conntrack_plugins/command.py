@@ -1,18 +1,18 @@
-"""The frame of every command: its options, its exit status, its failures in one sentence."""
+"""What the commands accept: their options, and what these mean."""
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 
 from conntrack_common import __version__
-from conntrack_common.digits import whole
-from conntrack_common.errors import ConntrackError, InvalidRequest, Stranded
+from conntrack_common.digits import decimal, whole
+from conntrack_common.errors import InvalidRequest
 from conntrack_common.metric import Metric
 from conntrack_common.metrics import CHEAP, sendable
 from conntrack_common.sources.procfs import ProcRoot
+from conntrack_plugins.run import say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,13 +23,11 @@ if TYPE_CHECKING:
 
     Options = TypeVar("Options", bound="tuple[object, ...]")
 
-FAILURE, USAGE, INTERRUPTED = 1, 2, 130
-UNKNOWN = 3  # a Nagios state
-LONGEST = 86400  # seconds that a check may take
+DAY = 86400  # seconds
+MANY = 10**9  # entries, events, groups: more than any table has
 # What stands before a subcommand, too, as in `conntrack-stat --netns NAME status`.
 SHARED_DEFAULTS = {"json": False, "netns": "", "proc_root": "/proc"}
 SHARED = tuple(SHARED_DEFAULTS)
-LIBRARIES = ("jinja2", "nagiosplugin", "pyroute2", "rich")
 
 
 def parser(prog: str, description: str, examples: str) -> argparse.ArgumentParser:
@@ -43,6 +41,9 @@ def parser(prog: str, description: str, examples: str) -> argparse.ArgumentParse
         def error(self, message: str) -> NoReturn:
             raise InvalidRequest(f"{message}; '{self.prog} --help' shows what can be said")
 
+        def _print_message(self, message: str, file: object = None) -> None:  # noqa: ARG002
+            say(message)  # argparse's own passes over what can't be written
+
     made = Parser(
         prog=prog,
         description=description,
@@ -54,6 +55,36 @@ def parser(prog: str, description: str, examples: str) -> argparse.ArgumentParse
     made.add_argument("-V", "--version", action="version", version=f"%(prog)s {__version__}")
     add_proc_root(made)
     return made
+
+
+def whole_number(least: int, most: int) -> Callable[[str], int]:
+    """Return an option's type: a whole number in this range."""
+    import argparse
+
+    def parse(text: str) -> int:
+        number = whole(text, most)
+        if number is None or number < least:
+            raise argparse.ArgumentTypeError(
+                f"{text[:40]!r} is no whole number from {least} to {most}"
+            )
+        return number
+
+    return parse
+
+
+def seconds(least: float, most: float) -> Callable[[str], float]:
+    """Return an option's type: a time, of whole seconds or parts of them, in this range."""
+    import argparse
+
+    def parse(text: str) -> float:
+        number = decimal(text, most)
+        if number is None or number < least:
+            raise argparse.ArgumentTypeError(
+                f"{text[:40]!r} is no number of seconds from {least:g} to {most:g}"
+            )
+        return number
+
+    return parse
 
 
 def add_proc_root(to: argparse.ArgumentParser) -> None:
@@ -191,23 +222,10 @@ def add_check(to: argparse.ArgumentParser) -> None:
         "-t",
         "--timeout",
         metavar="SECONDS",
-        type=seconds(1, LONGEST),
+        type=whole_number(1, DAY),
         help="give up (UNKNOWN) after this (10)",
     )
     to.add_argument("-v", "--verbose", action="count", help="a line for each value, too")
-
-
-def seconds(least: int, most: int) -> Callable[[str], int]:
-    """Return what takes an option's value as so many whole seconds, and refuses all else."""
-    from argparse import ArgumentTypeError
-
-    def take(text: str) -> int:
-        number = whole(text, most)
-        if number is None or number < least:
-            raise ArgumentTypeError(f"{text[:40]!r} is no number of seconds from {least} to {most}")
-        return number
-
-    return take
 
 
 def options(
@@ -243,62 +261,3 @@ def proc_root(path: str) -> ProcRoot:
     if path != "/proc" and not os.path.isdir(path):
         raise InvalidRequest(f"--proc-root {path}: there is no such directory")
     return ProcRoot(path)
-
-
-def run(prog: str, work: Callable[[], Iterable[str]], encoding: str | None = None) -> int:
-    """Do a command's work, print what it says, and return the exit status.
-
-    A failure that the taxonomy knows becomes one sentence on standard error. Without an encoding,
-    which agents' formats have, output is in the locale's.
-    """
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # A terminal that lacks a character shows '?'.
-        sys.stdout.reconfigure(encoding=encoding, errors="replace")
-    try:
-        for text in work():
-            sys.stdout.write(text)
-            sys.stdout.flush()
-    except InvalidRequest as error:
-        print(f"{prog}: {error}", file=sys.stderr)
-        return USAGE
-    except (ConntrackError, Stranded) as error:
-        print(f"{prog}: {error}", file=sys.stderr)
-        return FAILURE
-    except ModuleNotFoundError as error:
-        print(f"{prog}: {missing_library(error)}", file=sys.stderr)
-        return FAILURE
-    except BrokenPipeError:
-        # The reader has gone, as head(1) does; let the interpreter's last flush go nowhere.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILURE
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    return 0
-
-
-def missing_library(error: ModuleNotFoundError) -> str:
-    """Return the sentence for a library that an installation left out; raises what is no such."""
-    if error.name not in LIBRARIES:
-        raise error
-    return (
-        f"this needs the Python library {error.name}: "
-        f"apt install python3-{error.name}, or pip install {error.name}"
-    )
-
-
-def check(name: str, parse: Callable[[], Options], judge: Callable[[Options], None]) -> int:
-    """Do a Nagios check's work; whatever keeps it from a verdict is UNKNOWN."""
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # two labels may not become one
-    try:
-        options = parse()
-    except SystemExit:
-        return UNKNOWN  # --help or --version, whose 0 Nagios would take for OK
-    except ConntrackError as error:
-        print(f"{name} UNKNOWN - {str(error).replace('|', '/')}")
-        return UNKNOWN
-    try:
-        judge(options)
-    except (ConntrackError, Stranded) as error:
-        print(f"{name} UNKNOWN - {str(error).replace('|', '/')}")
-    return UNKNOWN

@@ -7,7 +7,7 @@ import shlex
 
 from conntrack_common.errors import ConntrackError, DaemonUnreachable, InvalidRequest
 from conntrack_common.sources.procfs import ProcRoot
-from conntrack_plugins.command import seconds
+from conntrack_plugins.command import whole_number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def add_max_age(to: argparse.ArgumentParser) -> None:
     to.add_argument(
         "--max-age",
         metavar="SECONDS",
-        type=seconds(0, LONGEST_AGE),
+        type=whole_number(0, LONGEST_AGE),
         help="how old a saved report may be before it is a WARNING; 0 is any (900)",
     )
 

@@ -12,7 +12,7 @@ from conntrack_common.expression import Expression
 from conntrack_common.metrics import BY_ID
 from conntrack_common.record import NamedTuple
 from conntrack_common.sources.procfs import ProcRoot
-from conntrack_plugins import command
+from conntrack_plugins import command, run
 from conntrack_plugins.measure import findings as measured
 from conntrack_plugins.measure import remember
 from conntrack_plugins.verdict import STATES, Check, Finding, Rule, parse_range, parse_rule
@@ -107,12 +107,11 @@ def findings(options: Options, wanted: Sequence[Rule], root: ProcRoot) -> Iterat
     yield from measured(wanted, readings, earlier, absent_state)
 
 
-@nagiosplugin.guarded(verbose=0)  # type: ignore[untyped-decorator]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run check_conntrack; it ends with a Nagios state, whatever happens."""
-    return command.check("CONNTRACK", lambda: command.options(Options, parser, argv), _judge)
+    return run.check("CONNTRACK", lambda: command.options(Options, parser, argv), _judge)
 
 
-def _judge(options: Options) -> None:
+def _judge(options: Options) -> int:
     found = findings(options, rules(options), command.proc_root(options.proc_root))
-    Check("conntrack", found, options.verbose).main(verbose=0, timeout=options.timeout)
+    return Check("conntrack", found, options.verbose).judge(options.timeout)

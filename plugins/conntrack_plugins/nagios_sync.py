@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import nagiosplugin
-
 from conntrack_common.analysis.replication import (
     missing_share,
     not_external_share,
@@ -25,7 +23,7 @@ from conntrack_common.expression import parse
 from conntrack_common.model import Reading
 from conntrack_common.record import NamedTuple
 from conntrack_common.sources.procfs import ProcRoot
-from conntrack_plugins import command, daemon
+from conntrack_plugins import command, daemon, run
 from conntrack_plugins.measure import findings as measured
 from conntrack_plugins.measure import remember
 from conntrack_plugins.verdict import Check, Finding, Rule, parse_range, parse_rule
@@ -245,12 +243,11 @@ def _state(failure: ConntrackError) -> str:
     return "critical" if down else "unknown"
 
 
-@nagiosplugin.guarded(verbose=0)  # type: ignore[untyped-decorator]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run check_conntrackd; it ends with a Nagios state, whatever happens."""
-    return command.check("CONNTRACKD", lambda: command.options(Options, parser, argv), _judge)
+    return run.check("CONNTRACKD", lambda: command.options(Options, parser, argv), _judge)
 
 
-def _judge(options: Options) -> None:
+def _judge(options: Options) -> int:
     found = findings(options, rules(options), command.proc_root(options.proc_root))
-    Check("conntrackd", found, options.verbose).main(verbose=0, timeout=options.timeout)
+    return Check("conntrackd", found, options.verbose).judge(options.timeout)

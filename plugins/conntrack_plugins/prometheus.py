@@ -6,7 +6,6 @@ Format: prometheus.io/docs/instrumenting/exposition_formats, names by its best p
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterable, Iterator, Sequence
 
 from conntrack_common.collect import collect_in, complaints, require
@@ -15,7 +14,7 @@ from conntrack_common.metric import COUNTER, Metric
 from conntrack_common.metrics import BY_ID, samples
 from conntrack_common.model import Sample
 from conntrack_common.record import NamedTuple
-from conntrack_plugins import command
+from conntrack_plugins import command, run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -114,11 +113,11 @@ def report(options: Options) -> Iterator[str]:
     else:
         yield text
     for reason in complaints(require(readings, metrics)):
-        print(f"conntrack-prometheus: {reason}", file=sys.stderr)
+        run.complain(f"conntrack-prometheus: {reason}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run conntrack-prometheus."""
-    return command.run(
+    return run.run(
         "conntrack-prometheus", lambda: report(command.options(Options, parser, argv)), "utf-8"
     )

@@ -6,16 +6,16 @@ whole gather) and no host tag (Telegraf adds it).
 
 from __future__ import annotations
 
-import sys
+import os
 from collections.abc import Iterable, Iterator, Sequence
 
 from conntrack_common.collect import collect_in, complaints, require, with_events
-from conntrack_common.errors import ConntrackError, InvalidRequest
+from conntrack_common.errors import ConntrackError, InvalidRequest, NotAvailable
 from conntrack_common.metric import Metric
 from conntrack_common.metrics import BY_ID, samples, select, shown
 from conntrack_common.model import Sample, Value
 from conntrack_common.record import NamedTuple
-from conntrack_plugins import command
+from conntrack_plugins import command, run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ telegraf.conf:
     signal = "STDIN"
     data_format = "influx"
 """
+PIECE = 65536  # bytes of standard input that are read at once
 ESCAPES = str.maketrans({",": r"\,", "=": r"\=", " ": r"\ ", "\n": r"\n", "\t": r"\t"})
 
 
@@ -117,7 +118,7 @@ def report(options: Options) -> Iterator[str]:
     root = command.proc_root(options.proc_root)
     readings = require(collect_in(options.netns, metrics, root, options.filter_), metrics)
     for reason in complaints(readings):
-        print(f"W! {reason}", file=sys.stderr, flush=True)
+        run.complain(f"W! {reason}")
     yield line_protocol(sample for reading in readings for sample in samples(reading, metrics))
 
 
@@ -140,20 +141,41 @@ def serve(options: Options) -> Iterator[str]:
         )
     said: set[str] = set()
     counter = _counter(options.filter_) if has_events else None
-    for _newline in sys.stdin:
+    for _line in _lines():
         try:
             readings = collect_in(options.netns, metrics, root, options.filter_)
             if counter:
                 readings = [with_events(readings[0], counter)]
             found = require(readings, metrics)
         except ConntrackError as error:
-            print(f"E! {error}", file=sys.stderr, flush=True)
+            run.complain(f"E! {error}")
             continue
         reasons = set(complaints(found))
         for reason in sorted(reasons - said):
-            print(f"W! {reason}", file=sys.stderr, flush=True)
+            run.complain(f"W! {reason}")
         said = reasons
         yield line_protocol(sample for reading in found for sample in samples(reading, metrics))
+
+
+def _lines() -> Iterator[None]:
+    """Yield at each line's end on standard input, whatever it says and however long it is."""
+    last = b"\n"
+    while piece := _piece():
+        last = piece[-1:]
+        for _ in range(piece.count(b"\n")):
+            yield
+    if last != b"\n":  # the input ends with half a line
+        yield
+
+
+def _piece() -> bytes:
+    try:
+        return os.read(0, PIECE)
+    except OSError as error:
+        raise NotAvailable(
+            f"standard input can't be read ({error.strerror}): Telegraf asks by it, with "
+            'signal = "STDIN"'
+        ) from error
 
 
 def _counter(wanted: Filter | None) -> EventCounter | None:
@@ -163,13 +185,13 @@ def _counter(wanted: Filter | None) -> EventCounter | None:
     try:
         return EventCounter(None if wanted is None else event_query(wanted))
     except ConntrackError as error:
-        print(f"W! events are not counted: {error}", file=sys.stderr, flush=True)
+        run.complain(f"W! events are not counted: {error}")
         return None
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run conntrack-telegraf."""
-    return command.run("conntrack-telegraf", lambda: _work(argv), "utf-8")
+    return run.run("conntrack-telegraf", lambda: _work(argv), "utf-8")
 
 
 def _work(argv: Sequence[str] | None) -> Iterator[str]:

@@ -6,18 +6,20 @@ Icinga 2 misreads those behind a second '|'.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator
 
 import nagiosplugin
 from nagiosplugin.runtime import Runtime
 
 from conntrack_common import expression as expressions
-from conntrack_common.errors import InvalidRequest
+from conntrack_common.errors import Interrupted, InvalidRequest
 from conntrack_common.expression import Expression
 from conntrack_common.metric import COUNTER
 from conntrack_common.printable import printable
 from conntrack_common.record import NamedTuple
 from conntrack_plugins.labels import without
+from conntrack_plugins.run import say
 
 STATES = {
     "ok": nagiosplugin.Ok,
@@ -225,6 +227,24 @@ class Check(nagiosplugin.Check):  # type: ignore[misc]
     def __init__(self, name: str, findings: Iterable[Finding], verbose: int) -> None:
         super().__init__(Findings(name, findings), FindingContext("finding"), FindingSummary())
         self._detailed = verbose > 0
+
+    def judge(self, timeout: int) -> int:
+        """Run the check, print its verdict and return its state.
+
+        Raises Interrupted if the time is over before, OutputLost.
+        """
+        verdict = Runtime().stdout = io.StringIO()
+        try:
+            self.main(verbose=0, timeout=timeout)
+        except SystemExit as end:
+            if not isinstance(end.code, int):
+                raise
+            say(verdict.getvalue())
+        except nagiosplugin.Timeout as error:
+            raise Interrupted(
+                f"no verdict within {timeout} s: give it more by -t, or see by hand what is slow"
+            ) from error
+        return int(self.exitcode)
 
     def __call__(self) -> None:
         """Run the check."""

@@ -79,7 +79,7 @@ def test_services_have_the_kernels_numbers_and_the_right_states(
     )
     assert float(formats.perfdata(found["rates"]["performance_data"])["cpu.drop.rate"].value) == 0
     assert found["detailed"]["long_plugin_output"].count("table.") == 2
-    assert "Timeout" in found["stuck"]["plugin_output"]
+    assert "UNKNOWN - no verdict within" in found["stuck"]["plugin_output"]
     assert "did you mean cpu.drop" in found["wrong"]["plugin_output"]
     assert found["stuck"]["performance_data"] == found["wrong"]["performance_data"] == ""
 

@@ -9,6 +9,7 @@ import shlex
 import signal
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Iterator
 
 import pytest
@@ -57,6 +58,15 @@ def ended(running: subprocess.Popen[str]) -> tuple[str, str]:
     return out, err
 
 
+def rates(running: subprocess.Popen[str], seconds: int = 20) -> Iterator[dict[str, int]]:
+    """Yield what the rows so far add up to, after each row; a row comes each second."""
+    assert running.stdout
+    sums: Counter[str] = Counter()
+    for _ in range(seconds):
+        sums.update(json.loads(running.stdout.readline()))
+        yield sums
+
+
 def filled(namespace: Namespace, entries: int, seed: int = 1) -> dict[str, dict[str, int] | int]:
     with namespace.entered():
         return fill.fill(entries, seed)
@@ -103,20 +113,27 @@ def test_changes_and_ends_are_told(namespace: Namespace) -> None:
 def test_rates_add_up_to_what_happened(namespace: Namespace) -> None:
     with listening(namespace, "--rate", "--json") as running:
         filled(namespace, 60_000)
-        time.sleep(1)
-        out, _err = ended(running)
-    told = [json.loads(line) for line in out.splitlines()]
-    assert set(told[0]) == {"time", "new", "update", "destroy", "lost"}
-    assert [sum(each[name] for each in told) for name in ("new", "lost")] == [60_000, 0]
+        sums = next((sums for sums in rates(running) if sums["new"] >= 60_000), {})
+        assert set(sums) == {"time", "new", "update", "destroy", "lost"}
+        assert (sums["new"], sums["lost"]) == (60_000, 0)
+
+
+def test_each_row_of_rates_is_of_a_whole_second(namespace: Namespace) -> None:
+    for duration in (0.1, 1.1, 3):
+        began = time.time()
+        argv = [*command("conntrack-stat"), "events", "--rate", "--json"]
+        out = namespace.must(*argv, "--duration", str(duration), env=python_path())
+        ends = [json.loads(line)["time"] - began for line in out.splitlines()]
+        assert len(ends) >= int(duration)
+        assert all(end >= seconds for seconds, end in enumerate(ends, start=1)), ends
 
 
 def test_rates_of_a_filter(namespace: Namespace) -> None:
     with listening(namespace, "--rate", "--json", "-p", "tcp", "--dport", "443") as running:
         filled(namespace, 5000)
-        out, _err = ended(running)
-    argv = [*command("conntrack-stat"), "count", "-p", "tcp", "--dport", "443"]
-    count = int(namespace.must(*argv, env=python_path()))
-    assert sum(json.loads(line)["new"] for line in out.splitlines()) == count > 0
+        argv = [*command("conntrack-stat"), "count", "-p", "tcp", "--dport", "443"]
+        count = int(namespace.must(*argv, env=python_path()))
+        assert next(sums["new"] for sums in rates(running) if sums["new"] >= count) == count > 0
 
 
 def test_an_overrun_is_told_and_not_fatal(namespace: Namespace) -> None:
@@ -124,10 +141,7 @@ def test_an_overrun_is_told_and_not_fatal(namespace: Namespace) -> None:
         running.send_signal(signal.SIGSTOP)
         filled(namespace, 3000)
         running.send_signal(signal.SIGCONT)
-        out, _err = ended(running)
-    told = [json.loads(line) for line in out.splitlines()]
-    assert sum(each["lost"] for each in told) > 0
-    assert sum(each["new"] for each in told) < 3000
+        assert next(sums["new"] for sums in rates(running) if sums["lost"]) < 3000
 
 
 def test_it_ends_after_a_number_and_a_time(namespace: Namespace) -> None:

@@ -87,6 +87,35 @@ def test_what_is_public_has_a_docstring(path: Path) -> None:
             assert ast.get_docstring(node), node.name
 
 
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_digits_from_outside_are_read_by_one_function(path: Path) -> None:
+    """`int` takes what no format has, and raises ValueError for what is long."""
+    if path.name == "digits.py":
+        return
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Attribute):
+            assert node.attr not in {"isdigit", "isdecimal", "isnumeric"}, node.lineno
+        if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "int":
+            assert len(node.args) < 2, f"line {node.lineno}: int(text, base)"
+        if isinstance(node, ast.keyword) and node.arg == "type":
+            name = getattr(node.value, "id", "")
+            assert name not in {"int", "float"}, f"line {node.value.lineno}: an option's type"
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.stem)
+def test_what_is_printed_goes_through_one_place(path: Path) -> None:
+    """Where an output that is closed, full, or without a reader, is no traceback."""
+    if path.name in {"run.py", "manual.py", "reference.py", "completion.py"}:  # tools of the build
+        return
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.Call):
+            assert getattr(node.func, "id", "") not in {"print", "input"}, node.lineno
+        if isinstance(node, ast.Attribute) and getattr(node.value, "id", "") == "sys":
+            assert node.attr not in {"stdin", "__stdin__", "__stdout__", "__stderr__"}, node.lineno
+        if isinstance(node, ast.Attribute) and node.attr in {"write", "writelines"}:
+            assert "sys.std" not in ast.unparse(node.value), node.lineno
+
+
 def loaded(program: str) -> set[str]:
     """The modules that a command has loaded when it has done its usual work."""
     module, function = entry_points()[program]

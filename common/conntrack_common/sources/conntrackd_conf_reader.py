@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 
-from conntrack_common.digits import UINT32
+from conntrack_common.digits import UINT8, UINT32, as_c
 from conntrack_common.sources.conntrackd_conf_syntax import Statement, Word, refuse
 from conntrack_common.sources.conntrackd_grammar import IP, LINKS, NUMBER, OFF, ON, PATH
 from conntrack_common.sources.conntrackd_helpers import check_helper
@@ -279,16 +279,11 @@ def is_address(statement: str, text: str) -> bool:
 
     The C library reads IPv4 here: numbers that begin with 0 are octal.
     """
-    from ipaddress import AddressValueError, IPv4Address, IPv6Address
+    from ipaddress import AddressValueError, IPv6Address
 
     if statement.startswith("IPv4"):
-        parts = text.split(".")
-        try:
-            octets = [int(part, 8) if part[:1] == "0" else int(part) for part in parts]
-            IPv4Address(".".join(map(str, octets)))
-        except (ValueError, AddressValueError):
-            return False
-        return len(parts) == 4
+        octets = [as_c(part, UINT8) for part in text.split(".")]
+        return len(octets) == 4 and None not in octets
     try:
         IPv6Address(text)
     except AddressValueError:

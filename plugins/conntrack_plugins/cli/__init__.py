@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from conntrack_plugins import command
+from conntrack_plugins import command, run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run conntrack-stat."""
-    return command.run("conntrack-stat", lambda: _report(argv))
+    return run.run("conntrack-stat", lambda: _report(argv))
 
 
 def _report(argv: Sequence[str] | None) -> Iterable[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from conntrack_common.analysis.change import is_approximate
 from conntrack_common.breakdown import DIMENSIONS, check_dimensions, count_table
 from conntrack_common.collect import read_sysctls
-from conntrack_common.errors import ConntrackError, InvalidRequest, NotAvailable
+from conntrack_common.errors import ConntrackError, NotAvailable
 from conntrack_common.filters import Filter
 from conntrack_common.model import Breakdown, Group, Sysctls
 from conntrack_common.sources import namespaces
@@ -42,7 +42,12 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         commands, "count", count, "how many entries, by protocol, state, source …", EXAMPLES
     )
     made.add_argument("--by", metavar="DIMENSION,…", default="", help="what to count by")
-    made.add_argument("--top", metavar="N", type=int, help="the N largest groups only")
+    made.add_argument(
+        "--top",
+        metavar="N",
+        type=command.whole_number(1, command.MANY),
+        help="the N largest groups only",
+    )
     command.add_filters(made)
 
 
@@ -51,8 +56,6 @@ def count(args: argparse.Namespace) -> Iterator[str]:
     by = [name.strip() for name in args.by.split(",") if name.strip()]
     check_dimensions(by)
     top = getattr(args, "top", None)
-    if top is not None and top < 1:
-        raise InvalidRequest(f"--top {top}: give a number from 1")
     wanted = command.filter_of(args)
 
     proc = command.proc_root(args.proc_root)

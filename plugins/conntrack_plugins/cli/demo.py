@@ -16,7 +16,7 @@ from conntrack_common.errors import NotAvailable
 from conntrack_common.sources import namespaces
 from conntrack_common.sources.host import host
 from conntrack_common.sources.procfs import ProcRoot
-from conntrack_plugins import command
+from conntrack_plugins import command, run
 from conntrack_plugins.cli.status import status
 
 TYPE_CHECKING = False
@@ -61,10 +61,10 @@ def demo(args: argparse.Namespace) -> Iterator[str]:
     sys.stdout.flush()
     child = os.fork()
     if child == 0:
-        os._exit(command.run("conntrack-stat demo", lambda: _in_child(args)))
+        os._exit(run.run("conntrack-stat demo", lambda: _in_child(args)))
     _pid, status = os.waitpid(child, 0)
     if status:
-        raise SystemExit(command.FAILURE)
+        raise SystemExit(run.FAILURE)
 
 
 def _in_child(args: argparse.Namespace) -> Iterator[str]:
@@ -79,8 +79,7 @@ def _in_child(args: argparse.Namespace) -> Iterator[str]:
     yield from status(args)
     for program, words, main in _agents():
         yield f"\n$ {' '.join([program, *words])}\n"
-        with contextlib.suppress(SystemExit):  # nagiosplugin ends the process with its state
-            main(words)
+        main(words)
     for end in kept:
         end.close()
 

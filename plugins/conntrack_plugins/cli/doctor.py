@@ -14,7 +14,7 @@ from conntrack_common.sources.conntrackd import Socket
 from conntrack_common.sources.host import host
 from conntrack_common.sources.host_network import read_host
 from conntrack_common.sources.procfs import ProcRoot
-from conntrack_plugins import command, daemon
+from conntrack_plugins import command, daemon, run
 from conntrack_plugins.cli.screen import as_json, render
 
 TYPE_CHECKING = False
@@ -83,4 +83,4 @@ def doctor(args: argparse.Namespace) -> Iterator[str]:
 
     yield from namespaces.each(args.netns, doctor_here)
     if any(check.status == "problem" for check in found):
-        raise SystemExit(command.FAILURE)
+        raise SystemExit(run.FAILURE)

@@ -14,6 +14,7 @@ from conntrack_common.model import EventCounts
 from conntrack_common.sources.entries import Form, Reader, entry
 from conntrack_common.sources.events import (
     BUFFER,
+    LARGEST_BUFFER,
     Listener,
     event_counts,
     event_name,
@@ -23,7 +24,7 @@ from conntrack_common.sources.events import (
 from conntrack_common.sources.netlink_users import Programs
 from conntrack_common.sources.procfs import ProcRoot
 from conntrack_common.sources.table import Census
-from conntrack_plugins import command
+from conntrack_plugins import command, run
 from conntrack_plugins.cli.conntrack_line import LineFormat, parse_output
 from conntrack_plugins.cli.entries import in_namespaces
 from conntrack_plugins.cli.listing import add_output, described
@@ -63,12 +64,27 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     made.add_argument(
         "--rate", action="store_true", default=False, help="how many there were each second"
     )
-    made.add_argument("--count", metavar="N", type=int, default=0, help="end after N events")
     made.add_argument(
-        "--duration", metavar="SECONDS", type=float, default=0.0, help="end after this time"
+        "--count",
+        metavar="N",
+        type=command.whole_number(1, command.MANY),
+        default=0,
+        help="end after N events",
     )
     made.add_argument(
-        "-b", "--buffer-size", metavar="BYTES", type=int, default=BUFFER, help="receive buffer"
+        "--duration",
+        metavar="SECONDS",
+        type=command.seconds(0.001, command.MANY),
+        default=0.0,
+        help="end after this time",
+    )
+    made.add_argument(
+        "-b",
+        "--buffer-size",
+        metavar="BYTES",
+        type=command.whole_number(1, LARGEST_BUFFER),
+        default=BUFFER,
+        help="receive buffer",
     )
     command.add_filters(made)
 
@@ -77,14 +93,12 @@ def events(args: argparse.Namespace) -> Iterator[str]:
     """Yield a line for each event that the filter means, until it is interrupted."""
     names, wanted = parse_names(args.event_mask), command.filter_of(args)
     parse_output(args.output)
-    if args.count < 0 or args.duration < 0 or args.buffer_size < 1:
-        raise InvalidRequest("--count, --duration and --buffer-size take numbers above 0")
     if args.netns == "all":
         raise InvalidRequest("events are told of one namespace at a time: give --netns NAME")
 
     def listen_here(_netns: str | None) -> Iterator[str]:
         if reason := silence(ProcRoot()):
-            print(f"no entry that is made now will be seen: {reason}", file=sys.stderr, flush=True)
+            run.complain(f"no entry that is made now will be seen: {reason}")
         with Listener(names, args.buffer_size) as listener:
             tell = _rates if args.rate else _lines
             yield from tell(End(args), listener, wanted, args)
@@ -100,7 +114,8 @@ class End:
 
     def __init__(self, args: argparse.Namespace) -> None:
         self._count = args.count
-        self._time = time.monotonic() + args.duration if args.duration else float("inf")
+        self.began = time.monotonic()
+        self._time = self.began + args.duration if args.duration else float("inf")
         self.is_asked = False
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._ask)
@@ -132,8 +147,8 @@ def _lines(end: End, listener: Listener, wanted: Filter, args: argparse.Namespac
             yield text
         if listener.lost != lost:
             lost = listener.lost
-            print(f"the kernel dropped events ({lost} times by now)", file=sys.stderr)
-    print(f"{told} events, lost {listener.lost} times", file=sys.stderr)
+            run.complain(f"the kernel dropped events ({lost} times by now)")
+    run.complain(f"{told} events, lost {listener.lost} times")
 
 
 class Shape:
@@ -144,7 +159,7 @@ class Shape:
         self._format = LineFormat(self._extras or (), wanted)
         self._programs = Programs()
         self._colored = is_terminal()
-        print(self._format.caution, end="", file=sys.stderr)
+        run.complain(self._format.caution, end="")
 
     def text(self, form: Form, values: Values) -> str:
         """Return one event's line."""
@@ -176,18 +191,19 @@ class Shape:
 
 def _rates(end: End, listener: Listener, wanted: Filter, args: argparse.Namespace) -> Iterator[str]:
     census = Census(event_query(wanted))
-    last, tick = EventCounts(0, 0, 0, 0), time.monotonic() + 1
-    while not end.is_due(census.total if args.count else 0):
+    last, seconds = EventCounts(0, 0, 0, 0), 0
+    is_due = False
+    while not is_due:
         data = listener.receive()
         if end.is_asked and not data:
-            break
+            break  # what was counted since the last whole second is no rate
         if data:
             census.count(data)
-        if time.monotonic() >= tick:
+        is_due = end.is_due(census.total if args.count else 0)
+        if time.monotonic() >= end.began + seconds + 1:
             now = event_counts(census, listener.lost)
             yield _rate(args, last, now)
-            last, tick = now, tick + 1
-    yield _rate(args, last, event_counts(census, listener.lost))
+            last, seconds = now, seconds + 1
 
 
 def _rate(args: argparse.Namespace, last: EventCounts, now: EventCounts) -> str:

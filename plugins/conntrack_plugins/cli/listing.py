@@ -16,7 +16,7 @@ from conntrack_common.filters import Filter
 from conntrack_common.listing import Dump, Matcher
 from conntrack_common.sources import connlabels
 from conntrack_common.terms import SEEN_REPLY, protocol_name, status_names
-from conntrack_plugins import command
+from conntrack_plugins import command, run
 from conntrack_plugins.cli.conntrack_line import EXTRAS, LineFormat, parse_output
 from conntrack_plugins.cli.entries import in_namespaces
 from conntrack_plugins.cli.screen import Progress, as_json, caution, is_terminal
@@ -53,7 +53,12 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     add_output(shape)
     shape.add_argument("--csv", action="store_true", default=False, help="comma-separated values")
     made.add_argument("--sort", choices=list(KEYS), help="the largest first")
-    made.add_argument("--limit", metavar="N", type=int, help=f"N entries ({SORTED} with --sort)")
+    made.add_argument(
+        "--limit",
+        metavar="N",
+        type=command.whole_number(1, command.MANY),
+        help=f"N entries ({SORTED} with --sort)",
+    )
     command.add_filters(made)
 
 
@@ -73,8 +78,6 @@ def list_entries(args: argparse.Namespace) -> Iterator[str]:
     """Yield the entries that the filter means, in the shape asked for."""
     wanted, extras = command.filter_of(args), parse_output(args.output)
     limit = getattr(args, "limit", None)
-    if limit is not None and limit < 1:
-        raise InvalidRequest(f"--limit {limit}: give a number from 1")
     sort = getattr(args, "sort", None)
     if sort and extras is not None:
         raise InvalidRequest("-o conntrack does not sort: leave out --sort, or pipe it to sort(1)")
@@ -86,7 +89,7 @@ def list_entries(args: argparse.Namespace) -> Iterator[str]:
         else:
             lines = _shaped(args, _chosen(dump, sort, limit), netns)
         yield from _batches(lines)
-        print(caution(dump.change), end="", file=sys.stderr)
+        run.complain(caution(dump.change), end="")
 
     yield from in_namespaces(args, list_here)
 
@@ -100,7 +103,7 @@ def _chosen(dump: Dump, sort: str | None, limit: int | None) -> Iterable[Entry]:
 
 def _conntrack_lines(dump: Dump, wanted: Filter, extras: tuple[str, ...]) -> Iterator[str]:
     is_meant, shape = Matcher(wanted), LineFormat(extras, wanted)
-    print(shape.caution, end="", file=sys.stderr)
+    run.complain(shape.caution, end="")
     everything, write = wanted == Filter(), shape.line
     for form, values in dump.messages():
         if everything or is_meant(form, values):

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 
-from conntrack_plugins import command
+from conntrack_plugins import command, run
 from conntrack_plugins.cli.screen import as_json
 
 TYPE_CHECKING = False
@@ -79,7 +78,7 @@ def render(args: argparse.Namespace) -> Iterator[str]:
         yield as_json({"files": found, "checked": checked})
         return
     for words in checked:
-        print(f"checked by '{words}'", file=sys.stderr)
+        run.complain(f"checked by '{words}'")
     if args.output is not None:
         yield from (f"written: {os.path.join(args.output, file.name)}\n" for file in files)
         return

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from conntrack_common.analysis.change import is_approximate
 from conntrack_common.model import Change
 from conntrack_common.printable import printable
+from conntrack_plugins.run import complain
 
 FIRST, FURTHER, GAP = (
     "  ",
@@ -112,7 +113,7 @@ class Progress:
 
     def __exit__(self, *_error: object) -> None:
         if self._shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            complain("\r\x1b[K", end="")
 
     def watch(self, things: Iterable[Thing]) -> Iterator[Thing]:
         """Yield the things, and tell how many there were now and then."""
@@ -125,4 +126,4 @@ class Progress:
         """Tell how many there are by now."""
         if sys.stderr.isatty():
             self._shown = True
-            print(f"\r{number:,} {self._what}", end="", file=sys.stderr, flush=True)
+            complain(f"\r{number:,} {self._what}", end="")

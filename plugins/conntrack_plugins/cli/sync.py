@@ -45,7 +45,12 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     made.set_defaults(socket="", config="", command="", file="")
     made.set_defaults(peer_file="", peer_socket="", peer_command="")
     made.add_argument(
-        "--watch", metavar="SECONDS", type=float, nargs="?", const=2.0, help="again and again (2)"
+        "--watch",
+        metavar="SECONDS",
+        type=command.seconds(0.2, command.DAY),
+        nargs="?",
+        const=2.0,
+        help="again and again (2)",
     )
 
 
@@ -56,8 +61,8 @@ def sync(args: argparse.Namespace) -> Iterator[str]:
     if args.watch is None:
         yield from _look(asked, peer, json=args.json)
         return
-    if args.file or not 0.2 <= args.watch <= 86400:
-        raise InvalidRequest("--watch takes 0.2 seconds to a day, and a daemon that can be asked")
+    if args.file:
+        raise InvalidRequest("--watch takes a daemon that can be asked: leave out --file")
     while True:
         try:
             yield from _look(asked, peer, json=args.json)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import heapq
-import select
 import shutil
 import sys
 import time
@@ -20,6 +19,7 @@ from conntrack_common.record import NamedTuple
 from conntrack_common.sources.events import EventCounter
 from conntrack_common.sources.procfs import ProcRoot
 from conntrack_plugins import command
+from conntrack_plugins.cli import terminal
 from conntrack_plugins.cli.entries import in_namespaces
 from conntrack_plugins.cli.screen import caution, columns, render
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 EXAMPLES = """\
   conntrack-stat top
   conntrack-stat top --by dst,dport -p tcp --interval 5
-  conntrack-stat top --once                 one screen, for a pipe
+  conntrack-stat top --once                 one screen, as in a pipe or where TERM is dumb
 
 Keys: q quits, e b p sort by entries, bytes, packets (the last two need accounting)
 """
@@ -60,7 +60,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     made.add_argument(
         "--interval",
         metavar="SECONDS",
-        type=float,
+        type=command.seconds(0.1, 3600),
         default=2.0,
         help="how long a screen stands (2)",
     )
@@ -71,13 +71,11 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 def top(args: argparse.Namespace) -> Iterator[str]:
     """Show talkers, states and rates until q is pressed, or once."""
     by, wanted = args.by.split(","), command.filter_of(args)
-    if not 0.1 <= args.interval <= 3600:
-        raise InvalidRequest("--interval takes 0.1 to 3600 seconds")
     if args.netns == "all":
         raise InvalidRequest("top shows one namespace at a time: give --netns NAME")
 
     def show_here(_netns: str | None) -> Iterator[str]:
-        if args.once or not sys.stdout.isatty():
+        if args.once or not sys.stdout.isatty() or not terminal.moves():
             size = shutil.get_terminal_size()
             yield render(screen(look(by, wanted, None, 0.0), "entries", size.lines))
         else:
@@ -101,7 +99,8 @@ def _live(by: list[str], wanted: Filter, interval: float) -> None:
     console, sort = Console(), "entries"
     with contextlib.ExitStack() as stack:
         counter = _counter(stack, wanted)
-        stack.enter_context(_keys())
+        stack.enter_context(terminal.given_back())
+        stack.enter_context(terminal.keys())
         last, began = None, time.monotonic()
         live = stack.enter_context(Live(console=console, screen=True, auto_refresh=False))
         while True:
@@ -112,8 +111,8 @@ def _live(by: list[str], wanted: Filter, interval: float) -> None:
             until = time.monotonic() + interval
             while True:
                 live.update(screen(rates, sort, console.height), refresh=True)
-                key = _key(until - time.monotonic())
-                if key == "q":
+                key = terminal.key(until - time.monotonic())
+                if key == terminal.QUIT:
                     return
                 if not key:
                     break
@@ -184,31 +183,3 @@ def _talkers(sight: Sight, sort: str, rows: int) -> RenderableType:
 def _sorted_by(group: Group, sort: str) -> int:
     value: int | None = getattr(group, sort)
     return value or 0
-
-
-@contextlib.contextmanager
-def _keys() -> Iterator[None]:
-    """Let single keys be read, and give the terminal back as it was."""
-    import termios
-    import tty
-
-    if not sys.stdin.isatty():
-        yield
-        return
-    before = termios.tcgetattr(sys.stdin)
-    tty.setcbreak(sys.stdin)
-    try:
-        yield
-    finally:
-        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
-
-
-def _key(seconds: float) -> str:
-    """Return the next key, or nothing when the time is over."""
-    if seconds <= 0:
-        return ""
-    if not sys.stdin.isatty():
-        time.sleep(seconds)
-        return ""
-    ready, _, _ = select.select([sys.stdin], [], [], seconds)
-    return sys.stdin.read(1) if ready else ""
