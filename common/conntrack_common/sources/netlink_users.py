@@ -9,6 +9,7 @@ import contextlib
 import os
 from collections.abc import Iterator
 
+from conntrack_common.digits import whole
 from conntrack_common.printable import printable
 from conntrack_common.sources.netlink import NETLINK_NETFILTER
 
@@ -54,7 +55,7 @@ def _processes(port: int) -> Iterator[str]:
     """Yield processes, the most likely first: a program's first port is its process's number."""
     yield str(port)
     with contextlib.suppress(OSError):
-        yield from (name for name in os.listdir("/proc") if name.isdigit())
+        yield from (name for name in os.listdir("/proc") if whole(name) is not None)
 
 
 def _links(pid: str) -> Iterator[str]:
