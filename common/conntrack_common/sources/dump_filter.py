@@ -65,7 +65,7 @@ CONDITIONS = {
     ),
     "protocol": Condition("CTA_FILTER: PROTO_NUM", "5.8"),
     "port of TCP or UDP": Condition("CTA_FILTER: PROTO_SRC_PORT, PROTO_DST_PORT", "5.8"),
-    "reply": Condition("CTA_FILTER_REPLY_FLAGS", "5.8", "5.8 on read it by the other flags"),
+    "reply": Condition("CTA_FILTER_REPLY_FLAGS", "5.8", "5.8 reads it by the other flags"),
 }
 
 ADDRESSES = {

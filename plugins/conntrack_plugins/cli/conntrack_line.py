@@ -98,7 +98,8 @@ class LineFormat:
             if len(self._fills) >= LIMIT:
                 self._fills.clear()  # events go on for months
             fill = self._fills[key] = _fill(form, values, self._extras, self._names)
-        return fill.template % fill.pick(values)
+        _form, template, pick = fill
+        return template % pick(values)
 
 
 class _Fill(NamedTuple):

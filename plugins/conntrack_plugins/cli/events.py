@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = """\
   conntrack-stat events -e NEW -p tcp --dport 22      who connects by ssh
-  conntrack-stat events -e DESTROY --json | jq .bytes
+  conntrack-stat events -e DESTROY --json | jq .total_bytes
   conntrack-stat events --rate --duration 60          how many a second, for a minute
 
 The kernel drops events when the buffer is full; how often it did is shown as `lost`.
