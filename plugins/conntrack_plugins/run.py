@@ -22,7 +22,6 @@ UNKNOWN = 3  # a Nagios state
 EBADF = 9
 LIBRARIES = ("jinja2", "nagiosplugin", "pyroute2", "rich")
 TRACEBACK = "CONNTRACK_PLUGINS_TRACEBACK"  # set in the environment, it shows more than a sentence
-BUG = "this is a bug of conntrack-plugins, or a damaged installation"
 
 
 def check_conntrack() -> int:
@@ -267,7 +266,8 @@ def _sentence(error: BaseException) -> str:
         reason = ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
         return f"the system refuses what it needs ({reason}): {TRACEBACK}=1 shows where"
     return (
-        f"{BUG} ({type(error).__name__}: {error}; {_place(error)}): "
+        "this is a bug of conntrack-plugins, or a damaged installation "
+        f"({type(error).__name__}: {error}; {_place(error)}): "
         f"report it with what {TRACEBACK}=1 shows"
     )
 

@@ -139,7 +139,7 @@ def test_a_list_says_that_the_table_changed(
 
 def test_what_is_flushed_at_any_time_is_never_half_of_the_truth(namespace: Namespace) -> None:
     """conntrack(8) flushes while the command runs: what it says is the truth, or approximate."""
-    argv = namespace.argv([*command("conntrack-stat"), "count", "--json"])
+    argv = namespace.argv([*command("conntrack-stat"), "count", "--json", "--by", "protocol"])
     for delay in (0.05, 0.1, 0.15, 0.2):
         grow(namespace, 30_000)
         with subprocess.Popen(
@@ -241,11 +241,12 @@ def test_a_list_says_that_the_table_was_resized(
 def test_hidden_sysctls_leave_the_evidence_to_ctnetlink(large: Namespace) -> None:
     """Containers may hide /proc/sys."""
     hidden = 'mount -t tmpfs none /proc/sys && exec "$@"'
-    words = [*command("conntrack-stat"), "count", "--json"]
-    done = large.run(["unshare", "-m", "sh", "-c", hidden, "sh", *words], env=python_path())
-    assert (done.returncode, done.stderr) == (0, "")
-    found = json.loads(done.stdout)
-    assert (found["total"], found["approximate"], found["changed"]) == (ENTRIES, False, 0)
+    for by in ([], ["--by", "protocol"]):
+        words = [*command("conntrack-stat"), "count", "--json", *by]
+        done = large.run(["unshare", "-m", "sh", "-c", hidden, "sh", *words], env=python_path())
+        assert (done.returncode, done.stderr) == (0, "")
+        found = json.loads(done.stdout)
+        assert (found["total"], found["approximate"], found["changed"]) == (ENTRIES, False, 0)
 
 
 def test_the_metrics_say_what_changed(large: Namespace) -> None:

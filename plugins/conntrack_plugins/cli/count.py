@@ -9,7 +9,7 @@ from conntrack_common.breakdown import DIMENSIONS, check_dimensions, count_table
 from conntrack_common.collect import read_sysctls
 from conntrack_common.errors import ConntrackError, NotAvailable
 from conntrack_common.filters import Filter
-from conntrack_common.model import Breakdown, Group, Sysctls
+from conntrack_common.model import Breakdown, Change, Group, Sysctls
 from conntrack_common.sources import namespaces
 from conntrack_common.sources.procfs import ProcRoot
 from conntrack_plugins import command
@@ -89,7 +89,7 @@ def _size(args: argparse.Namespace, proc: ProcRoot, netns: str | None) -> Iterat
     entries = read_sysctls(proc).entries
     if entries is None:
         raise NotAvailable(f"the table's size does not stand under {proc.path}/sys/net")
-    found = Breakdown(entries, (Group((), entries),))
+    found = Breakdown(entries, (Group((), entries),), Change(0, entries))  # of one moment
     yield from [as_json(_document(found, netns))] if args.json else _screen(found, (), netns)
 
 
