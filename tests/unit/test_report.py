@@ -169,7 +169,7 @@ def test_an_age_that_is_none(tmp_path: Path, text: str) -> None:
 def test_a_time_out_that_is_none(tmp_path: Path, program: str, text: str) -> None:
     done = run([program, f"--timeout={text}", "--state-file", str(tmp_path / "s")], tmp_path)
     assert (done.returncode, done.stderr) == (3, "")
-    assert "no number of seconds from 1 to 86400" in done.stdout
+    assert "no whole number from 1 to 86400" in done.stdout
 
 
 def test_the_rate_of_a_report_is_that_of_its_own_times(tmp_path: Path) -> None:
