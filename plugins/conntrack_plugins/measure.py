@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from conntrack_common import expression as expressions
@@ -143,19 +144,22 @@ def remember(
     root: ProcRoot,
     subject: str,
     ages: Mapping[str, float] | None = None,
+    timeout: float = 10,
 ) -> Remember:
     """Return what exchanges the counters of this run for those of the last one.
 
     `subject` (the options) tells services apart that run at other times; so does the namespace
     that they run in. `ages` says of which sources the counters are not of now, but so many seconds
-    old.
+    old. A tenth of the `timeout` is left to wait for another process that has the file.
     """
+    until = time.monotonic() + timeout / 10
 
     def exchange(source: str, counters: Mapping[str, int]) -> Earlier | None:
         from conntrack_plugins import memory
 
         path = state_file or memory.default_path(check, subject)
         run = f"{root.identity()} {subject} {source}"
-        return memory.exchange(path, run, counters, (ages or {}).get(source, 0.0))
+        patience = max(0.0, until - time.monotonic())
+        return memory.exchange(path, run, counters, (ages or {}).get(source, 0.0), patience)
 
     return exchange

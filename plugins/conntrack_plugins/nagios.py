@@ -99,7 +99,9 @@ def findings(options: Options, wanted: Sequence[Rule], root: ProcRoot) -> Iterat
     """Read what the rules need, once, and yield what was found for each of them."""
     metrics = [rule.expression.metric for rule in wanted]
     readings = collect_in(options.netns, metrics, root, options.filter_)
-    earlier = remember("check_conntrack", options.state_file, root, str(options))
+    earlier = remember(
+        "check_conntrack", options.state_file, root, str(options), timeout=options.timeout
+    )
 
     def absent_state(failure: ConntrackError) -> str:
         return options.no_conntrack if isinstance(failure, NotAvailable) else "unknown"

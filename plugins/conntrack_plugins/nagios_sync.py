@@ -144,7 +144,7 @@ def findings(options: Options, wanted: Sequence[Rule], root: ProcRoot) -> Iterat
     subject = f"{options} {getattr(asked, 'path', '')}"
     ages = {"sync": _age(reading.sync), "peer": _age(reading.peer)}
     ages[REPLICATION] = ages["peer"]
-    earlier = remember("check_conntrackd", options.state_file, root, subject, ages)
+    earlier = remember("check_conntrackd", options.state_file, root, subject, ages, options.timeout)
     own = wanted[len(wanted) - len(options.check) :]
     for finding in measured(wanted, [reading], earlier, _state):
         usual = all(finding.rule is not rule for rule in own)

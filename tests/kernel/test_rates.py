@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +17,7 @@ import oracle
 import processes
 import traffic
 from installation import Installation, command, python_path
-from namespaces import Namespace
+from namespaces import NOBODY, Namespace
 
 pytestmark = pytest.mark.kernel
 
@@ -103,11 +106,21 @@ def test_runs_at_the_same_time_do_not_damage_the_state(namespace: Namespace, fol
     assert float(check(namespace, state)[1]) == 0
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [b"", b"\0\xff{", b'{"last": ', b"[1, 2]", b"5", b'{"a": [{"time": "x"}, 1], "b": 2, "c": []}'],
-    ids=["empty", "bytes", "cut", "list", "number", "types"],
-)
+MARK = b'{"conntrack-plugins '
+DAMAGE = {
+    "empty": b"",
+    "blank": b" \n",
+    "zeros": bytes(4096),
+    "bytes": MARK + b"\0\xff{",
+    "cut": MARK + b'1": [{"time": ',
+    "types": MARK + b'1": [{"time": "x"}, 1], "b": 2, "c": []}',
+    "deep lists": MARK + b'1": ' + b"[" * 200_000,
+    "deep records": MARK + b'1": ' + b'{"a":' * 200_000,
+    "long number": MARK + b'1": [{"time": ' + b"9" * 5000 + b"}]}",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_damaged_state_is_a_first_run(namespace: Namespace, folder: Path, damage: bytes) -> None:
     state = folder / "state"
     state.write_bytes(damage)
@@ -117,6 +130,78 @@ def test_damaged_state_is_a_first_run(namespace: Namespace, folder: Path, damage
     ((last, before),) = json.loads(state.read_text("utf-8")).values()
     assert last["counters"]
     assert before is None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"precious\n",
+        b'{"their": {"own": 1}}\n',
+        b"[1, 2]",
+        b"5",
+        b"\x7fELF\0\0\xff",
+        b"[" * 200_000,
+    ],
+    ids=["text", "json", "list", "number", "program", "deep"],
+)
+def test_a_file_of_something_else_is_left_alone(
+    namespace: Namespace, folder: Path, content: bytes
+) -> None:
+    state = folder / "state"
+    state.write_bytes(content)
+    said, rate, status = check(namespace, state)
+    assert (status, rate) == (3, ""), said
+    assert f"{state} can't be used to remember counters (it holds something else: " in said
+    assert state.read_bytes() == content
+
+
+def owned_by_another(path: Path) -> None:
+    path.touch()
+    os.chown(path, NOBODY, NOBODY)
+
+
+def writable_to_others(path: Path) -> None:
+    path.touch()
+    path.chmod(0o666)
+
+
+@pytest.mark.parametrize(
+    ("reason", "make"),
+    [
+        ("it is a symbolic link", lambda path: path.symlink_to(path.parent / "precious")),
+        ("it is a symbolic link", lambda path: path.symlink_to("nothing")),
+        ("it is no regular file", os.mkfifo),
+        ("it belongs to another user", owned_by_another),
+        ("others may write to it", writable_to_others),
+        ("Is a directory", os.mkdir),
+    ],
+    ids=["link", "dangling link", "pipe", "owner", "mode", "directory"],
+)
+def test_state_that_is_no_file_of_ones_own_is_left_alone(
+    namespace: Namespace, folder: Path, reason: str, make: Callable[[Path], None]
+) -> None:
+    (folder / "precious").write_bytes(b"")
+    make(folder / "state")
+    said, rate, status = check(namespace, folder / "state")
+    assert (status, rate) == (3, ""), said
+    assert f"can't be used to remember counters ({reason})" in said
+    assert "table.usage 0.00%" in said, "the rest is judged"
+    assert {path.name for path in folder.iterdir()} == {"precious", "state"}
+    assert (folder / "precious").read_bytes() == b""
+
+
+def test_a_locked_state_keeps_only_the_rates(namespace: Namespace, folder: Path) -> None:
+    state = folder / "state"
+    check(namespace, state)
+    assert state.stat().st_mode & 0o777 == 0o600
+    with state.open("rb") as file:
+        fcntl.flock(file, fcntl.LOCK_SH)
+        began = time.monotonic()
+        said, rate, status = check(namespace, state)
+        assert time.monotonic() - began < 8, "and not after the time-out"
+    assert (status, rate) == (3, ""), said
+    assert "another process has it locked" in said
+    assert "table.usage 0.00%" in said
 
 
 def test_state_of_another_namespace_is_a_first_run(namespace: Namespace, folder: Path) -> None:
