@@ -20,6 +20,7 @@ from conntrack_common.metrics import BY_ID, CHEAP, samples, select, sendable, sh
 from conntrack_common.model import Sample
 from conntrack_common.sources.events import EventCounter
 from conntrack_common.sources.procfs import ProcRoot
+from conntrack_plugins import run
 from conntrack_plugins.labels import shortened, without
 
 try:
@@ -98,6 +99,15 @@ def _events(settings: Settings, values: tuple[Any, ...]) -> Settings:
     return settings._replace(events=values[0])
 
 
+def _text(value: object) -> str:
+    # What is no UTF-8 comes as bytes, and a process's number as a float.
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    if not isinstance(value, str):
+        raise TypeError(value)
+    return value
+
+
 def _interval(settings: Settings, values: tuple[Any, ...]) -> Settings:
     seconds = float(values[0])
     if isinstance(values[0], bool) or not 0 < seconds < float("inf"):
@@ -106,12 +116,12 @@ def _interval(settings: Settings, values: tuple[Any, ...]) -> Settings:
 
 
 OPTIONS: dict[str, Callable[[Settings, tuple[Any, ...]], Settings]] = {
-    "metrics": lambda settings, values: settings._replace(metrics=sendable(map(str, values))),
+    "metrics": lambda settings, values: settings._replace(metrics=sendable(map(_text, values))),
     "interval": _interval,
     "events": _events,
-    "instance": lambda settings, values: settings._replace(instance=str(values[0])),
-    "netns": lambda settings, values: settings._replace(netns=str(values[0])),
-    "procroot": lambda settings, values: settings._replace(proc_root=str(values[0])),
+    "instance": lambda settings, values: settings._replace(instance=_text(values[0])),
+    "netns": lambda settings, values: settings._replace(netns=_text(values[0])),
+    "procroot": lambda settings, values: settings._replace(proc_root=_text(values[0])),
 }
 
 
@@ -127,6 +137,12 @@ class Reader:
 
     def read(self, _data: object = None) -> None:
         """Dispatch one reading; a failure is logged once, until it changes or ends."""
+        try:
+            self._read()
+        except Exception as error:  # noqa: BLE001 - of which collectd would log a traceback, each time
+            self._log({run.outcome(error)[1]})
+
+    def _read(self) -> None:
         settings = self._settings
         try:
             readings = collect_in(settings.netns, settings.metrics, ProcRoot(settings.proc_root))

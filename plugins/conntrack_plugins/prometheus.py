@@ -68,7 +68,9 @@ def write(text: str, path: str) -> None:
             file.write(text)
         os.replace(temporary, path)
     except OSError as error:
-        if os.path.exists(temporary):
+        from contextlib import suppress
+
+        with suppress(OSError):  # it was never made, or nothing can be changed there
             os.unlink(temporary)
         raise InvalidRequest(
             f"{path} can't be written ({error.strerror}): "

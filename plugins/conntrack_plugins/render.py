@@ -115,7 +115,7 @@ def _create(path: str, text: str, mode: int) -> None:
 
 
 def _remove(path: str) -> None:
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(OSError):  # it was never made, or nothing can be changed there
         os.unlink(path)
 
 

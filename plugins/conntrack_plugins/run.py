@@ -179,7 +179,7 @@ def _guarded(work: Callable[[], int], tell: Callable[[int, str], int]) -> int:
         _open_what_is_closed()
         status = work()
     except BaseException as error:  # noqa: BLE001 - whatever it is, it ends with one sentence
-        status = tell(*_outcome(error))
+        status = tell(*outcome(error))
         if os.environ.get(TRACEBACK):
             sys.excepthook(type(error), error, error.__traceback__)
     _let_go(sys.stdout)
@@ -230,7 +230,7 @@ def _reconfigure(stream: TextIO, errors: str, encoding: str | None = None) -> No
         stream.reconfigure(encoding=encoding, errors=errors)
 
 
-def _outcome(error: BaseException) -> tuple[int, str]:
+def outcome(error: BaseException) -> tuple[int, str]:
     """Return the exit status for what was raised, and the sentence, if there is one to say."""
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED, "interrupted"

@@ -106,7 +106,7 @@ def started(folder: Path, installation: Installation) -> Iterator[Start]:
         file = folder / f"collectd{len(daemons)}.conf"
         modules = "".join(MODULE.format(block) for block in blocks)
         python = PYTHON.format(installation.modules, modules)
-        file.write_text(FRAME.format(state, threads) + python, "utf-8")
+        file.write_text(FRAME.format(state, threads) + python, "utf-8", "surrogateescape")
         argv = namespace.argv(["collectd", "-f", "-C", file], user=user)
         daemons.append(Daemon(argv, folder / f"{file.name}.out"))
         return Collectd(daemons[-1], state)
@@ -195,12 +195,13 @@ BROKEN: Mapping[str, str] = {
     '    Metric "table.*"\n': (
         "unknown option 'Metric': known are Metrics, Interval, Instance, Netns, Events, ProcRoot"
     ),
+    '    Instance "a\udce9b"\n': "option Instance: [b'a\\xe9b'] can't be meant",
     "    Interval -1\n": "option Interval: [-1.0] can't be meant",
     '    Metrics "tabel.*"\n': "no metric matches 'tabel.*'",
 }
 
 
-@pytest.mark.parametrize("block", BROKEN, ids=["option", "interval", "metric"])
+@pytest.mark.parametrize("block", BROKEN, ids=["option", "latin-1", "interval", "metric"])
 def test_broken_block_is_one_sentence(
     filled_namespace: Namespace, started: Start, block: str
 ) -> None:

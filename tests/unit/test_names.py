@@ -83,6 +83,12 @@ def test_a_field_keeps_its_type() -> None:
         ("Interval", (True,)),
         ("Metrics", ("nosuch.*",)),
         ("Instance", ()),
+        ("Instance", (b"a\xe9b",)),  # as collectd hands over what is no UTF-8
+        ("Instance", (True,)),
+        ("Netns", (b"\xff",)),
+        ("ProcRoot", (b"/\xff",)),
+        ("Metrics", (b"cpu.*\xff",)),
+        ("Netns", (1.5,)),
         ("Events", ("yes",)),
     ],
 )
@@ -96,3 +102,4 @@ def test_collectd_takes_what_can() -> None:
     settings = collectd.parse(lines)
     assert {metric.id.split(".")[0] for metric in settings.metrics} == {"cpu", "table"}
     assert (settings.interval, settings.netns) == (5.0, "all")
+    assert collectd.parse([("Netns", (1234.0,))]).netns == "1234"  # a process's number

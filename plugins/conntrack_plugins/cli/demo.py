@@ -102,6 +102,18 @@ def _agents() -> Iterator[tuple[str, list[str], Callable[[list[str]], int]]]:
 
 def _track() -> None:
     """Bring loopback up and add a rule that needs connection tracking, which switches it on."""
+    from pyroute2.netlink.exceptions import NetlinkError
+
+    try:
+        _switch_on()
+    except (OSError, NetlinkError) as error:
+        raise NotAvailable(
+            f"the demo's network namespace can't be set up ({error}): it needs nftables and "
+            "netlink sockets, which this kernel does not have or a sandbox refuses"
+        ) from error
+
+
+def _switch_on() -> None:
     from pyroute2 import IPRoute
     from pyroute2.nftables.main import NFTables
 
@@ -132,7 +144,9 @@ def _connections() -> list[socket.socket]:
     try:
         ends = _tcp(socket.AF_INET, "127.0.0.1") + _udp(socket.AF_INET, "127.0.0.1")
     except OSError as error:
-        raise NotAvailable(f"no connections over loopback: {error.strerror}") from error
+        raise NotAvailable(
+            f"the demo has no connections over loopback ({error}): IPv4, or a sandbox, refuses them"
+        ) from error
     with contextlib.suppress(OSError):  # a host without IPv6
         ends += _tcp(socket.AF_INET6, "::1") + _udp(socket.AF_INET6, "::1")
     return ends
