@@ -26,12 +26,24 @@ COMMANDS = sorted(entry_points())
 @pytest.mark.parametrize("name", COMMANDS)
 def test_commands_run_by_debians_python_for_anybody(filled_namespace: Namespace, name: str) -> None:
     program = DEBIAN.command(name)
-    assert Path(program).read_text("utf-8").startswith("#!/usr/bin/python3\n")
+    assert Path(program).read_text("utf-8").splitlines()[0] == "#! /usr/bin/python3 -I"
     words = ["--file", "/nosuch"] if name == "check_conntrackd" else []
     done = filled_namespace.run([program, *words], user="nobody")
     assert done.returncode == (3 if words else 0), done
     assert done.stderr == ""
     assert words or str(oracle.count(filled_namespace)) in done.stdout.replace(",", "")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_an_agents_python_settings_mean_nothing(
+    filled_namespace: Namespace, folder: Path, name: str
+) -> None:
+    for module in ("re", "json", "conntrack_common", "nagiosplugin", "rich"):
+        (folder / f"{module}.py").write_text("raise RuntimeError('polluted')\n", "ascii")
+    for env in ({"PYTHONPATH": str(folder)}, {"PYTHONHOME": "/nosuch"}, {"PYTHONINSPECT": "1"}):
+        done = filled_namespace.run([DEBIAN.command(name), "--help"], env=env, stdin="1/0\n")
+        assert (done.returncode, done.stderr) == (3 if name.startswith("check_") else 0, ""), env
+        assert done.stdout.startswith("usage: ")
 
 
 @pytest.mark.parametrize("page", [*COMMANDS, "conntrack-plugins.conf"])
