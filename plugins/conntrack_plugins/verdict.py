@@ -7,6 +7,7 @@ Icinga 2 misreads those behind a second '|'.
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Iterable, Iterator
 
 import nagiosplugin
@@ -27,6 +28,10 @@ STATES = {
     "critical": nagiosplugin.Critical,
     "unknown": nagiosplugin.Unknown,
 }
+
+
+_NUMBER = r"-?(?:\d{1,40}\.?\d{0,40}|\.\d{1,40})"
+RANGE = re.compile(rf"@?(?:(?:~|{_NUMBER})?:)?(?:{_NUMBER})?", re.ASCII)
 
 
 class Rule(NamedTuple):
@@ -93,11 +98,14 @@ def parse_range(text: str) -> nagiosplugin.Range:
 
     Raises InvalidRequest.
     """
+    words = text.replace("%", "").strip()
     try:
-        return nagiosplugin.Range(text.replace("%", "").strip())
+        if not RANGE.fullmatch(words):  # nagiosplugin reads numbers by Python's own rules
+            raise ValueError("there are other characters than numbers have, or too many")
+        return nagiosplugin.Range(words)
     except ValueError as error:
         raise InvalidRequest(
-            f"{text!r} is no Nagios range ({error}): write [@][start:]end, as 80, 10: or @0:5"
+            f"{text[:80]!r} is no Nagios range ({error}): write [@][start:]end, as 80, 10: or @0:5"
         ) from error
 
 

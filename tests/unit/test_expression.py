@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import nagiosplugin
 import pytest
 
 from conntrack_common import expression as expressions
@@ -118,6 +119,18 @@ def test_broken_rules_are_refused(text: str) -> None:
 
 def test_a_percent_sign_is_passed_over() -> None:
     assert str(parse_range("80%")) == "80"
+    for text in ("", "10", "10:", "~:10", "@5:10.5", "-3:.5", "0:", ":7", "5."):
+        assert parse_range(text) == nagiosplugin.Range(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1_0", "\u0661", "nan", "inf", "-", "+1", "1e3", "0x1", "~", "1:2:3", "9" * 5000],
+)
+def test_a_range_of_other_numbers_is_none(text: str) -> None:
+    with pytest.raises(InvalidRequest) as raised:
+        parse_range(text)
+    assert len(str(raised.value)) < 300
 
 
 def test_labels_of_performance_data_hold_no_equals_sign() -> None:
