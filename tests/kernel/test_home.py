@@ -326,4 +326,4 @@ def test_what_is_of_no_namespace_takes_none(words: list[str]) -> None:
     argv = [*installed(words[0]), "--netns", "all", words[1]]
     done = processes.run(argv, env=python_path())
     assert (done.returncode, done.stdout) == (2, ""), done
-    assert "no network namespace" in done.stderr
+    assert "has no --netns: leave it out" in done.stderr
