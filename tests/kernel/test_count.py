@@ -166,7 +166,7 @@ def test_a_plain_count_is_a_number(filled: Filled) -> None:
 
 
 def test_nobody_is_told_what_is_missing(filled: Filled, installation: Installation) -> None:
-    words = [installation.command("conntrack-stat"), "count"]
+    words = [installation.command("conntrack-stat"), "count", "--by", "protocol"]
     done = filled.namespace.run(words, user="nobody")
     assert (done.returncode, done.stdout) == (1, "")
     assert "CAP_NET_ADMIN" in done.stderr

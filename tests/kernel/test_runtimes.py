@@ -68,8 +68,9 @@ def odd(*words: str, locale: str = "UTF-8") -> str:
 @pytest.mark.parametrize("locale", LOCALES)
 def test_odd_names_in_prometheus(locale: str) -> None:
     text = odd("conntrack-prometheus", "--netns", "all", "--metrics", "cpu.drop", locale=locale)
+    rows = "".join(row for row in text.splitlines() if row.startswith("conntrack_cpu_drop"))
     found = [
-        json.loads(f'"{part.split(chr(34) + ",cpu")[0]}"') for part in text.split('netns="')[1:]
+        json.loads(f'"{part.split(chr(34) + ",cpu")[0]}"') for part in rows.split('netns="')[1:]
     ]
     assert labels() <= set(found)
     assert len(found) == len(set(found)) * (os.cpu_count() or 1)
