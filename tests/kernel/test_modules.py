@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
 
+import modules
 import processes
 from installation import command, python_path
 
-MODULES = Path("/proc/modules")
-TRACKING = ("nf_conntrack_netlink", "nf_nat", "nft_ct", "nf_conntrack")
+pytestmark = [pytest.mark.kernel, pytest.mark.machine, pytest.mark.usefixtures("unloaded")]
+
 # All that reads connection tracking, but for what makes a table of its own (demo).
 LOOKS = [
     ["check_conntrack"],
@@ -32,41 +29,21 @@ LOOKS = [
 ]
 
 
-def loaded() -> set[str]:
-    return {line.split()[0] for line in MODULES.read_text("ascii").splitlines()}
-
-
-def is_modular() -> bool:
-    folder = Path("/lib/modules", os.uname().release)
-    return MODULES.exists() and any(folder.rglob("nf_conntrack.ko*"))
-
-
-@pytest.fixture
-def unloaded() -> Iterator[set[str]]:
-    """The modules that are loaded, without connection tracking, which can be had."""
-    if os.geteuid() or not is_modular():
-        pytest.skip("nf_conntrack is built into this kernel, or this user may not unload it")
-    processes.run(["modprobe", "-r", *TRACKING])
-    if "nf_conntrack" in loaded():
-        pytest.skip("nf_conntrack is in use on this machine")
-    yield loaded()
-    processes.run(["modprobe", "nf_conntrack"])
-
-
 @pytest.mark.parametrize("words", LOOKS, ids=" ".join)
-def test_looking_loads_nothing(words: list[str], unloaded: set[str]) -> None:
+def test_looking_loads_nothing(words: list[str]) -> None:
+    before = modules.loaded().keys()
     done = processes.run([*command(words[0]), *words[1:]], env=python_path(), stdin="\n")
-    assert loaded() == unloaded
+    assert modules.loaded().keys() == before
     assert done.returncode == (3 if words[0] == "check_conntrack" else 1), done
     assert "modprobe nf_conntrack" in done.stdout + done.stderr
 
 
-def test_an_agent_loads_no_ctnetlink_and_a_person_does(unloaded: set[str]) -> None:
+def test_an_agent_loads_no_ctnetlink_and_a_person_does() -> None:
     processes.must(["modprobe", "nf_conntrack"])
     agent = [*command("conntrack-telegraf"), "--metrics", "table.entries,tcp.state"]
     done = processes.run(agent, env=python_path())
-    assert "nf_conntrack_netlink" not in loaded()
+    assert "nf_conntrack_netlink" not in modules.loaded()
     assert "conntrack entries=0i" in done.stdout
     assert "'modprobe nf_conntrack_netlink' adds it" in done.stderr
     processes.must([*command("conntrack-stat"), "list"], env=python_path())
-    assert "nf_conntrack_netlink" in loaded()
+    assert "nf_conntrack_netlink" in modules.loaded()
