@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import traffic
-from installation import command, python_path
+from installation import Installation, command, python_path
 from namespaces import Namespace
 
 pytestmark = pytest.mark.kernel
@@ -33,17 +33,21 @@ def test_a_person_is_told_before_the_wait(namespace: Namespace) -> None:
 
 
 @pytest.mark.parametrize("name", ["conntrack-telegraf", "conntrack-prometheus"])
-def test_why_a_part_is_missing_is_told_beside_the_rest(namespace: Namespace, name: str) -> None:
-    words = [*command(name), "--metrics", "table.entries,tcp.state"]
-    done = namespace.run(words, env=python_path(), user="nobody")
+def test_why_a_part_is_missing_is_told_beside_the_rest(
+    namespace: Namespace, installation: Installation, name: str
+) -> None:
+    words = [installation.command(name), "--metrics", "table.entries,tcp.state"]
+    done = namespace.run(words, user="nobody")
     assert done.returncode == 0, done
     assert "CAP_NET_ADMIN" in done.stderr
     assert 'source="counts"} 0' in done.stdout or "source=counts up=0i" in done.stdout
     assert "entries" in done.stdout
 
 
-def test_the_kernels_own_count_needs_no_right_and_no_dump(namespace: Namespace) -> None:
+def test_the_kernels_own_count_needs_no_right_and_no_dump(
+    namespace: Namespace, installation: Installation
+) -> None:
     namespace.must("sysctl", "-qw", "net.netfilter.nf_conntrack_acct=1")
     traffic.sent(namespace, 1024)
-    done = namespace.run([*command("conntrack-stat"), "count"], env=python_path(), user="nobody")
+    done = namespace.run([installation.command("conntrack-stat"), "count"], user="nobody")
     assert (done.returncode, done.stdout, done.stderr) == (0, "1\n", "")
