@@ -16,6 +16,7 @@ from conntrack_common.metrics import BY_ID, samples, select, shown
 from conntrack_common.model import Sample, Value
 from conntrack_common.record import NamedTuple
 from conntrack_plugins import command, run
+from conntrack_plugins.labels import without
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def line_protocol(found: Iterable[Sample]) -> str:
 
 def _escape(tag: str) -> str:
     # A backslash at the end would escape the blank behind the tag set.
-    return tag.replace("\\", "/").translate(ESCAPES)
+    return (without("\\", tag) if "\\" in tag else tag).translate(ESCAPES)
 
 
 def _number(metric: Metric, value: Value) -> str:

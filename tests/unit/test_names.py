@@ -12,6 +12,7 @@ from conntrack_common.errors import InvalidRequest
 from conntrack_common.metrics import CATALOGUE
 from conntrack_common.model import Sample
 from conntrack_plugins import collectd, prometheus, telegraf
+from conntrack_plugins.labels import without
 from conntrack_plugins.reference import names
 
 LABEL = st.text(min_size=1, max_size=30)
@@ -50,7 +51,9 @@ def test_line_protocol_survives_any_label(value: str) -> None:
     line = telegraf.line_protocol([Sample("table.protocol", (("protocol", value),), 3)])
     assert line.count("\n") == 1
     tags, fields = untagged(line)
-    kept = value.replace("\\", "/").replace("\n", "\\n").replace("\t", "\\t")
+    kept = (
+        (without("\\", value) if "\\" in value else value).replace("\n", "\\n").replace("\t", "\\t")
+    )
     assert (tags, fields) == ({"protocol": kept}, "entries=3i")
 
 

@@ -82,6 +82,7 @@ def series(netns: str) -> list[str]:
 @example("a=b", "a'b")
 @example("a|b", "a_b")
 @example("/srv/a_b", "/srv/a/b")
+@example("//\\", "\\/\\")
 def test_no_two_namespaces_become_one_series_in_any_agent(one: str, other: str) -> None:
     names = {label(one.encode("utf-8", "replace")), label(other.encode("utf-8", "replace"))}
     found = [text for name in names for text in series(name)]
