@@ -3,7 +3,7 @@
     ip netns exec NS python3 tests/fill.py 100000 --seed 7
 
 IPCTNL_MSG_CT_NEW in batches (linux/netfilter/nfnetlink_conntrack.h). The seed fixes the mix, every
-entry lives for an hour, and the printed JSON counts what the kernel took: a protocol that this
+entry lives for a day, and the printed JSON counts what the kernel took: a protocol that this
 kernel does not track (SCTP, DCCP) is left out and replaced.
 """
 
@@ -28,7 +28,7 @@ NLA_F_NESTED = 0x8000
 CTA_TUPLE_ORIG, CTA_TUPLE_REPLY, CTA_STATUS, CTA_PROTOINFO = 1, 2, 3, 4
 CTA_TIMEOUT, CTA_MARK, CTA_ZONE = 7, 8, 18
 IPS_SEEN_REPLY, IPS_ASSURED, IPS_CONFIRMED = 0x2, 0x4, 0x8
-HOUR = 3600
+DAY = 86400
 
 NUMBERS = {"tcp": 6, "udp": 17, "icmp": 1, "icmpv6": 58, "sctp": 132, "dccp": 33}
 MIX = {"tcp": 56, "udp": 28, "icmp": 10, "sctp": 4, "dccp": 2}
@@ -126,7 +126,7 @@ def encoded(entry: Entry) -> bytes:
             nest(CTA_TUPLE_REPLY, *_tuple(entry, server, client, back)),
             attribute(CTA_STATUS, struct.pack(">I", entry.status)),
             _protoinfo(entry),
-            attribute(CTA_TIMEOUT, struct.pack(">I", HOUR)),
+            attribute(CTA_TIMEOUT, struct.pack(">I", DAY)),
             attribute(CTA_MARK, struct.pack(">I", entry.mark)) if entry.mark else b"",
             attribute(CTA_ZONE, struct.pack(">H", entry.zone)) if entry.zone else b"",
         )

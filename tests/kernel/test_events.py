@@ -58,7 +58,7 @@ def ended(running: subprocess.Popen[str]) -> tuple[str, str]:
     return out, err
 
 
-def rates(running: subprocess.Popen[str], seconds: int = 20) -> Iterator[dict[str, int]]:
+def rates(running: subprocess.Popen[str], seconds: int = 180) -> Iterator[dict[str, int]]:
     """Yield what the rows so far add up to, after each row; a row comes each second."""
     assert running.stdout
     sums: Counter[str] = Counter()
@@ -73,9 +73,9 @@ def filled(namespace: Namespace, entries: int, seed: int = 1) -> dict[str, dict[
 
 
 def test_every_new_entry_is_told(namespace: Namespace) -> None:
-    with listening(namespace, "-e", "NEW", "--json") as running:
+    with listening(namespace, "-e", "NEW", "--json", "--count", "500") as running:
         truth = filled(namespace, 500)
-        out, err = ended(running)
+        out, err = running.communicate(timeout=120)
     told = [json.loads(line) for line in out.splitlines()]
     assert {event["event"] for event in told} == {"new"}
     protocols = [event["protocol"] for event in told]

@@ -29,7 +29,8 @@ def test_truth_of_the_filler_is_what_conntrack_lists(filled: Filled) -> None:
         "mark": Counter(_after("mark=", line) for line in lines),
     }
     assert listed == filled.truth
-    assert all(3000 < int(word[2]) <= 3600 for word in words), "every entry lives for an hour"
+    # A whole run in a machine without KVM takes an hour or two.
+    assert all(43200 < int(word[2]) <= 86400 for word in words), "every entry lives for a day"
 
 
 def _after(prefix: str, line: str) -> str:
