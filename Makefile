@@ -4,7 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 # Pythons that pyenv installed, for tox; without pyenv this adds nothing.
 PYENV_BINS := $(subst $() ,:,$(wildcard $(HOME)/.pyenv/versions/*/bin))
-SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+# As root; where there is no sudo, one sentence.
+SUDO := $(if $(filter 0,$(shell id -u)),,sh tests/as-root)
 # For make kernels: which of Debian's kernels, and what pytest is told.
 KERNEL ?= 5.10 6.1 6.12
 TESTS ?= tests/kernel
@@ -73,10 +74,11 @@ clean: ## remove what these targets made
 
 .PHONY: packages
 packages:
-	$(SUDO) sh tests/install-debian-packages
+	sh tests/install-debian-packages
 
 $(VENV)/bin/python:
-	@$(PYTHON) -m venv $(VENV) || { echo "a virtual environment needs: apt install python3-venv"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	    echo "a virtual environment needs: apt install python3-venv"; exit 1; }
 
 $(VENV)/installed: $(VENV)/bin/python setup.cfg pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[all]'

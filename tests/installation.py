@@ -23,10 +23,10 @@ DEBIAN_PYTHON = "/usr/bin/python3"
 PACKAGES = [Path(module.__file__ or "").parent for module in (conntrack_common, conntrack_plugins)]
 
 
-def entry_points() -> dict[str, tuple[str, str]]:
+def entry_points(tree: Path = TREE) -> dict[str, tuple[str, str]]:
     """Each command's module and function, from the project's metadata."""
     setup = configparser.ConfigParser()
-    setup.read(TREE / "setup.cfg", "utf-8")
+    setup.read(tree / "setup.cfg", "utf-8")
     lines = setup["options.entry_points"]["console_scripts"].strip().splitlines()
     found = {}
     for line in lines:
@@ -43,7 +43,12 @@ def command(name: str) -> list[str]:
     script = Path(sysconfig.get_path("scripts"), name)
     if script.exists():
         return [str(script)]
-    return [sys.executable, "-c", _launch(name)]
+    return from_tree(name)
+
+
+def from_tree(name: str, tree: Path = TREE) -> list[str]:
+    """The words that start a command of a checkout, whose packages are on Python's path."""
+    return [sys.executable, "-c", _launch(name, tree)]
 
 
 def python_path() -> Mapping[str, str]:
@@ -51,8 +56,8 @@ def python_path() -> Mapping[str, str]:
     return {"PYTHONPATH": os.pathsep.join(str(package.parent) for package in PACKAGES)}
 
 
-def _launch(name: str) -> str:
-    module, function = entry_points()[name]
+def _launch(name: str, tree: Path = TREE) -> str:
+    module, function = entry_points(tree)[name]
     return f"import sys; from {module} import {function}; sys.exit({function}())"
 
 

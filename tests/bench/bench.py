@@ -26,7 +26,7 @@ HERE = Path(__file__).resolve().parent
 TREE = HERE.parent.parent
 sys.path[:0] = [str(TREE / folder) for folder in ("common", "plugins", "tests")]
 
-from installation import command, python_path  # noqa: E402
+from installation import command, from_tree, python_path  # noqa: E402
 from namespaces import Namespace  # noqa: E402
 
 PATH = f"{Path(sys.executable).parent}:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -158,7 +158,7 @@ def whole_table(drain: str) -> Iterator[Pair]:
 
 def older(tree: Path) -> Iterator[Pair]:
     """Yield what reading a large table costs here and in another checkout."""
-    stat = command("conntrack-stat")
+    here, before = (from_tree("conntrack-stat", each) for each in (TREE, tree))
     there = {"PYTHONPATH": f"{tree}/common:{tree}/plugins"}
     for words in (
         ["count"],
@@ -168,8 +168,7 @@ def older(tree: Path) -> Iterator[Pair]:
         ["count", "--json", "--by", "src,dst", "--top", "10"],
         ["list", "-o", "conntrack"],
     ):
-        ours = [*stat, *words]
-        yield Pair(" ".join(words), ours, ours, 1.1, elsewhere=there)
+        yield Pair(" ".join(words), [*here, *words], [*before, *words], 1.1, elsewhere=there)
 
 
 @contextmanager

@@ -11,12 +11,17 @@ import pytest
 
 import oracle
 from conntrack_common.breakdown import count_table
-from conntrack_common.errors import ConntrackError
+from conntrack_common.errors import ConntrackError, NotAvailable
 from conntrack_common.filters import Filter
 from conntrack_common.listing import Dump
-from conntrack_common.sources.dump import Pass, Request
+from conntrack_common.sources.dump import Pass, Request, dump_end
 from conntrack_common.sources.events import EventCounter
-from conntrack_common.sources.netlink import NFNL_SUBSYS_CTNETLINK, NetlinkSocket
+from conntrack_common.sources.netlink import (
+    NFNL_SUBSYS_CTNETLINK,
+    NLM_F_DUMP,
+    NetlinkSocket,
+    request,
+)
 from conntrack_common.sources.table import Census, Query
 from installation import Installation
 from namespaces import Filled, Namespace
@@ -65,11 +70,22 @@ def test_a_refused_request_is_the_taxonomys_error(filled: Filled) -> None:
     assert dumping() == []
 
 
+# CTA_FILTER with CTA_FILTER_ORIG_FLAGS, all of which no kernel knows.
+UNKNOWN = struct.pack("=HHHHI", 12, 25 | 0x8000, 8, 1, 0xFFFFFFFF)
+
+
 class Refused(Filter):
-    """A filter whose kernel part no kernel knows (of all families: EOPNOTSUPP)."""
+    """A filter whose kernel part is refused by kernels that know filters (5.8)."""
 
     def requests(self) -> tuple[Request, ...]:
-        return tuple(request._replace(family=0) for request in super().requests())
+        return tuple(each._replace(attributes=UNKNOWN) for each in super().requests())
+
+
+def test_an_unknown_filter_is_refused(filled: Filled) -> None:
+    with filled.namespace.entered(), NetlinkSocket() as netlink:
+        netlink.send(request(NFNL_SUBSYS_CTNETLINK, 1, NLM_F_DUMP, UNKNOWN, 2, 1))
+        with pytest.raises(NotAvailable):
+            dump_end(netlink.receive())
 
 
 def test_a_kernel_that_refuses_the_filter_gives_the_same_answer(filled: Filled) -> None:

@@ -51,9 +51,8 @@ ALL = (Request(),)
 class Pass:
     """One pass over the table: iterate it once for the kernel's answers, buffers of whole messages.
 
-    `plain` is requested instead if the kernel refuses one of the requests, as an older one does
-    with a filter; nothing has been received then. Raises NotPermitted, NotAvailable, Interrupted,
-    MalformedData.
+    `plain` is requested instead where not so many sockets can be had. Raises NotPermitted,
+    NotAvailable, Interrupted, MalformedData.
     """
 
     def __init__(
@@ -61,50 +60,69 @@ class Pass:
     ) -> None:
         self._requests = requests
         self._plain = requests if plain is None else plain
+        self._dumps: Sequence[_Dump] = ()
         self._watch = Watch()
 
     def __iter__(self) -> Iterator[bytes]:
         with contextlib.ExitStack() as sockets:
-            for number, data in enumerate(_ahead(self._begun(sockets))):
+            self._dumps = self._opened(sockets)
+            for number, data in enumerate(_ahead(self._dumps)):
                 if number % LOOKS == LOOKS - 1:
                     self._watch.look()
                 yield data
 
-    def _begun(self, sockets: contextlib.ExitStack) -> Sequence[_Dump]:
+    def _opened(self, sockets: contextlib.ExitStack) -> Sequence[_Dump]:
         try:
             return [_Dump(each, sockets) for each in self._requests]
         except NotAvailable:
             if self._plain == self._requests:
                 raise
         sockets.close()
-        self._requests = self._plain
-        return [_Dump(each, sockets) for each in self._requests]
+        return [_Dump(each, sockets) for each in self._plain]
 
     def change(self, read: int) -> Change | None:
         """Return how the table changed, so many entries having been read; ask when all were."""
-        return self._watch.change(read if tuple(self._requests) == ALL else None)
+        all_was_asked = tuple(dump.wanted for dump in self._dumps) == ALL
+        return self._watch.change(read if all_was_asked else None)
 
 
 class _Dump:
-    """A dump that has begun: the kernel refuses a request at once, or not at all."""
+    """One dump: iterate it once.
+
+    The kernel refuses a filter before the first entry or never, and then is asked without it.
+    `wanted` is what it was asked for at last.
+    """
 
     def __init__(self, wanted: Request, sockets: contextlib.ExitStack) -> None:
-        netlink = sockets.enter_context(NetlinkSocket(TIMEOUT))
-        self._receive = netlink.receive
-        netlink.send(
-            request(
-                wanted.subsystem, wanted.command, NLM_F_DUMP, wanted.attributes, wanted.family, 1
-            )
-        )
-        self._data = self._receive()
-        self._end = dump_end(self._data)
+        self.wanted = wanted
+        self._netlink = sockets.enter_context(NetlinkSocket(TIMEOUT))
 
     def __iter__(self) -> Iterator[bytes]:
-        while self._end is None:
-            yield self._data
-            self._data = self._receive()
-            self._end = dump_end(self._data)
-        yield self._data[: self._end]
+        data, end = self._begun()
+        while end is None:
+            yield data
+            data, end = self._received()
+        yield data[:end]
+
+    def _begun(self) -> tuple[bytes, int | None]:
+        try:
+            return self._asked()
+        except NotAvailable:
+            if not self.wanted.attributes:
+                raise
+        self.wanted = self.wanted._replace(attributes=b"")
+        return self._asked()
+
+    def _asked(self) -> tuple[bytes, int | None]:
+        family, attributes, subsystem, command = self.wanted
+        # In here the kernel goes through the table until the first buffer is full: by a filter
+        # that leaves few entries, that is the time of the whole dump.
+        self._netlink.send(request(subsystem, command, NLM_F_DUMP, attributes, family, 1))
+        return self._received()
+
+    def _received(self) -> tuple[bytes, int | None]:
+        data = self._netlink.receive()
+        return data, dump_end(data)
 
 
 def dump_end(data: bytes) -> int | None:
