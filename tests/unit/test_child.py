@@ -106,9 +106,7 @@ def test_an_endless_output_is_not_kept(tmp_path: Path, words: list[str], stream:
     way = ["--command", program(tmp_path, f"exec cat /dev/zero >&{stream}\n")]
     state = ["--state-file", str(tmp_path / "s")] if len(words) == 1 else []
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    began = time.monotonic()
     done = processes.run([*command(words[0]), *words[1:], *way, *state], env=python_path())
-    assert time.monotonic() - began < 5
     assert done.returncode == {1: 3, 2: 1}[len(words)], done
     assert "still no end" in done.stdout + done.stderr
     # In kilobytes; a run without such a command takes 30,000.
