@@ -61,7 +61,7 @@ bench: $(VENV)/installed ## measure, as ratios in one run
 	$(BIN)/python tests/bench/bench.py
 
 docs: $(VENV)/installed ## make docs/metrics.md anew from the catalogue
-	$(BIN)/python -m conntrack_plugins.reference > docs/metrics.md
+	$(BIN)/python -m conntrack_plugins.manual.reference > docs/metrics.md
 
 picture: $(VENV)/installed ## draw README's picture anew (root)
 	$(SUDO) env PYTHONPATH=tests $(BIN)/python tests/picture.py docs/picture.svg

@@ -9,13 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from conntrack_common.analysis.change import is_approximate
-from conntrack_common.errors import Interrupted, InvalidRequest
-from conntrack_common.filters import Filter
-from conntrack_common.model import REST, Breakdown, Change, Group, TableCounts
-from conntrack_common.record import NamedTuple
-from conntrack_common.sources.dump import Pass
-from conntrack_common.sources.entries import address, text
-from conntrack_common.sources.table import (
+from conntrack_common.ctnetlink.census import (
     BYTES,
     COUNTED,
     ENTRIES,
@@ -27,6 +21,12 @@ from conntrack_common.sources.table import (
     Census,
     Query,
 )
+from conntrack_common.ctnetlink.dump import Pass
+from conntrack_common.ctnetlink.entries import address, text
+from conntrack_common.errors import Interrupted, InvalidRequest
+from conntrack_common.filters.filter import Filter
+from conntrack_common.model import REST, Breakdown, Change, Group, TableCounts
+from conntrack_common.records import NamedTuple
 from conntrack_common.terms import (
     FAMILIES,
     STATES,

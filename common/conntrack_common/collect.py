@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from os import uname
 
+from conntrack_common.catalogue.lookup import absences, samples
+from conntrack_common.catalogue.metric import Metric
 from conntrack_common.errors import (
     ConntrackError,
     DaemonUnused,
@@ -13,19 +14,17 @@ from conntrack_common.errors import (
     NotAvailable,
     NotPermitted,
 )
-from conntrack_common.metric import Metric
-from conntrack_common.metrics import absences, samples
 from conntrack_common.model import CpuCounters, Reading, Sysctls, TableCounts
-from conntrack_common.sources.procfs import ProcRoot
+from conntrack_common.proc.files import ProcRoot, hostname
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import TypeVar
 
-    from conntrack_common.filters import Filter
-    from conntrack_common.sources.conntrackd import Way
-    from conntrack_common.sources.events import EventCounter
-    from conntrack_common.sync_model import SyncStatistics
+    from conntrack_common.conntrackd.report import Way
+    from conntrack_common.ctnetlink.events import EventCounter
+    from conntrack_common.filters.filter import Filter
+    from conntrack_common.model.conntrackd import SyncStatistics
 
     Part = TypeVar("Part")
 
@@ -48,14 +47,14 @@ def collect_in(
     """
     if not netns:
         return [collect(metrics, root, filter_)]
-    from conntrack_common.sources import namespaces
+    from conntrack_common.netns import entering
 
     inside = [metric for metric in metrics if metric.source != "sync"]
 
     def read(name: str | None) -> Iterator[Reading]:
         yield collect(inside, root, filter_)._replace(netns=name)
 
-    readings = list(namespaces.each(netns, read))
+    readings = list(entering.each(netns, read))
     if len(inside) < len(metrics):
         # conntrackd is the host's: its socket is the same wherever this thread stands.
         readings.append(collect([metric for metric in metrics if metric.source == "sync"], root))
@@ -93,7 +92,7 @@ def collect(
     }
     return Reading(
         time=time.time(),
-        host=uname().nodename,
+        host=hostname(),
         sysctls=None if isinstance(sysctls, ConntrackError) else sysctls,
         counters=None if isinstance(counters, ConntrackError) else counters,
         synproxy=None if isinstance(synproxy, ConntrackError) else synproxy,
@@ -151,7 +150,7 @@ def read_sysctls(proc: ProcRoot) -> Sysctls:
     except (NotAvailable, NotPermitted) as error:
         if not proc.is_live:
             raise
-        from conntrack_common.sources import counters
+        from conntrack_common.ctnetlink import stats as counters
 
         try:
             return counters.table_size()
@@ -170,7 +169,7 @@ def read_counters(proc: ProcRoot) -> tuple[CpuCounters, ...]:
     except (NotAvailable, NotPermitted) as error:
         if not proc.is_live:
             raise
-        from conntrack_common.sources import counters
+        from conntrack_common.ctnetlink import stats as counters
 
         try:
             return counters.cpu_counters()
@@ -197,7 +196,7 @@ def collect_sync(way: Way, peer: Way | None, timeout: float) -> Reading:
     parts = {"sync": own, "peer": other}
     return Reading(
         time=time.time(),
-        host=uname().nodename,
+        host=hostname(),
         sync=None if isinstance(own, ConntrackError) else own,
         peer=None if isinstance(other, ConntrackError) else other,
         failures={name: part for name, part in parts.items() if isinstance(part, ConntrackError)},
@@ -218,12 +217,12 @@ def read_sync(way: Way | None = None, timeout: float = SYNC_TIMEOUT) -> SyncStat
     Raises DaemonUnused (without a way, where nobody runs it), DaemonUnreachable,
     DaemonNotAnswering, NotPermitted, MalformedData.
     """
-    from conntrack_common.sources.conntrackd import Socket, read_statistics
+    from conntrack_common.conntrackd.report import Socket, read_statistics
 
     if way is not None:
         return read_statistics(way, SYNC_REQUESTS, timeout)
-    from conntrack_common.sources.conntrackd_conf import CONFIG_FILES, find_socket
-    from conntrack_common.sources.conntrackd_process import is_used
+    from conntrack_common.conntrackd.conf import CONFIG_FILES, find_socket
+    from conntrack_common.conntrackd.process import is_used
 
     socket = find_socket()
     if not is_used(CONFIG_FILES, socket, ProcRoot()):

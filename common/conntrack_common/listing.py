@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from conntrack_common.entry import Entry
-from conntrack_common.filters import Filter
+from conntrack_common.ctnetlink.census import LIMIT, Query
+from conntrack_common.ctnetlink.dump import Pass
+from conntrack_common.ctnetlink.entries import Form, Reader, entry
+from conntrack_common.ctnetlink.entry import Entry
+from conntrack_common.ctnetlink.events import query
+from conntrack_common.filters.filter import Filter
 from conntrack_common.model import Change
-from conntrack_common.sources.dump import Pass
-from conntrack_common.sources.entries import Form, Reader, entry
-from conntrack_common.sources.events import query
-from conntrack_common.sources.table import LIMIT, Query
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conntrack_common.sources.entries import Values
+    from conntrack_common.ctnetlink.entries import Values
 
     Picker = Callable[[Values], Values]
 

@@ -13,13 +13,13 @@ import signal
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
+from conntrack_common.catalogue.lookup import BY_ID, CHEAP, samples, select, sendable, shown
+from conntrack_common.catalogue.metric import COUNTER, Metric
 from conntrack_common.collect import collect_in, require
+from conntrack_common.ctnetlink.events import EventCounter
 from conntrack_common.errors import ConntrackError, InvalidRequest, Stranded
-from conntrack_common.metric import COUNTER, Metric
-from conntrack_common.metrics import BY_ID, CHEAP, samples, select, sendable, shown
 from conntrack_common.model import Sample
-from conntrack_common.sources.events import EventCounter
-from conntrack_common.sources.procfs import ProcRoot
+from conntrack_common.proc.files import ProcRoot
 from conntrack_plugins import run
 from conntrack_plugins.labels import shortened, without
 

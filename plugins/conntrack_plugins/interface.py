@@ -1,11 +1,11 @@
-"""What each command accepts, taken from its own parser: for manual pages, completion, Icinga 2."""
+"""What a command accepts, taken from its own parser: for manual pages, completion, Icinga 2."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 
-from conntrack_common.record import NamedTuple
+from conntrack_common.records import NamedTuple
 
 EXAMPLES = "examples:\n"
 
@@ -48,24 +48,8 @@ class Interface(NamedTuple):
         return tuple(option for group in self.groups for option in group.options)
 
 
-def commands() -> Mapping[str, Interface]:
-    """Return the interface of every command, by its name."""
-    return {name: _interface(name, make()) for name, make in _parsers().items()}
-
-
-def _parsers() -> Mapping[str, Callable[[], argparse.ArgumentParser]]:
-    from conntrack_plugins import cli, nagios, nagios_sync, prometheus, telegraf
-
-    return {
-        "check_conntrack": nagios.parser,
-        "check_conntrackd": nagios_sync.parser,
-        "conntrack-prometheus": prometheus.parser,
-        "conntrack-stat": cli.parser,
-        "conntrack-telegraf": telegraf.parser,
-    }
-
-
-def _interface(name: str, parser: argparse.ArgumentParser) -> Interface:
+def interface(name: str, parser: argparse.ArgumentParser) -> Interface:
+    """Return what a parser accepts, its subcommands among it."""
     groups = [
         Group(group.title or "", tuple(map(_option, found)))
         # argparse shows its groups and actions only to its own formatter.
@@ -77,7 +61,7 @@ def _interface(name: str, parser: argparse.ArgumentParser) -> Interface:
         parser.description or "",
         tuple(groups),
         (parser.epilog or "").partition(EXAMPLES)[2],
-        tuple(_interface(*found) for found in _subparsers(parser)),
+        tuple(interface(*found) for found in _subparsers(parser)),
     )
 
 

@@ -8,19 +8,19 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 
+from conntrack_common.catalogue.lookup import BY_ID, samples
+from conntrack_common.catalogue.metric import COUNTER, Metric
 from conntrack_common.collect import collect_in, complaints, require
 from conntrack_common.errors import InvalidRequest
-from conntrack_common.metric import COUNTER, Metric
-from conntrack_common.metrics import BY_ID, samples
 from conntrack_common.model import Sample
-from conntrack_common.record import NamedTuple
-from conntrack_plugins import command, run
+from conntrack_common.records import NamedTuple
+from conntrack_plugins import arguments, run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
 
-    from conntrack_common.filters import Filter
+    from conntrack_common.filters.filter import Filter
 
 EXAMPLES = """\
   conntrack-prometheus
@@ -90,12 +90,12 @@ class Options(NamedTuple):
 
 def parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
-    made = command.parser(
+    made = arguments.parser(
         "conntrack-prometheus", "Print conntrack metrics in Prometheus' text format.", EXAMPLES
     )
-    command.add_metrics(made)
-    command.add_netns(made)
-    command.add_filters(made)
+    arguments.add_metrics(made)
+    arguments.add_netns(made)
+    arguments.add_filters(made)
     made.add_argument("--output", metavar="FILE.prom", help="replace this file in one step")
     return made
 
@@ -106,8 +106,8 @@ def report(options: Options) -> Iterator[str]:
     After such a failure the output says only which sources are down: the numbers of an earlier
     run would look current. Why a part is missing is a line on standard error.
     """
-    metrics = command.chosen(options.metrics)
-    root = command.proc_root(options.proc_root)
+    metrics = arguments.chosen(options.metrics)
+    root = arguments.proc_root(options.proc_root)
     readings = collect_in(options.netns, metrics, root, options.filter_)
     text = exposition(sample for reading in readings for sample in samples(reading, metrics))
     if options.output:
@@ -121,5 +121,5 @@ def report(options: Options) -> Iterator[str]:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run conntrack-prometheus."""
     return run.run(
-        "conntrack-prometheus", lambda: report(command.options(Options, parser, argv)), "utf-8"
+        "conntrack-prometheus", lambda: report(arguments.options(Options, parser, argv)), "utf-8"
     )

@@ -24,61 +24,6 @@ LIBRARIES = ("jinja2", "nagiosplugin", "pyroute2", "rich")
 TRACEBACK = "CONNTRACK_PLUGINS_TRACEBACK"  # set in the environment, it shows more than a sentence
 
 
-def check_conntrack() -> int:
-    """Start check_conntrack."""
-
-    def work() -> int:
-        from conntrack_plugins.nagios import main
-
-        return main()
-
-    return _start(work, _told_by_check("CONNTRACK"))
-
-
-def check_conntrackd() -> int:
-    """Start check_conntrackd."""
-
-    def work() -> int:
-        from conntrack_plugins.nagios_sync import main
-
-        return main()
-
-    return _start(work, _told_by_check("CONNTRACKD"))
-
-
-def telegraf() -> int:
-    """Start conntrack-telegraf."""
-
-    def work() -> int:
-        from conntrack_plugins.telegraf import main
-
-        return main()
-
-    return _start(work, _told_by_command("conntrack-telegraf"))
-
-
-def prometheus() -> int:
-    """Start conntrack-prometheus."""
-
-    def work() -> int:
-        from conntrack_plugins.prometheus import main
-
-        return main()
-
-    return _start(work, _told_by_command("conntrack-prometheus"))
-
-
-def stat() -> int:
-    """Start conntrack-stat."""
-
-    def work() -> int:
-        from conntrack_plugins.cli import main
-
-        return main()
-
-    return _start(work, _told_by_command("conntrack-stat"))
-
-
 def run(prog: str, work: Callable[[], Iterable[str]], encoding: str | None = None) -> int:
     """Do a command's work, print what it yields, and return the exit status.
 
@@ -92,7 +37,7 @@ def run(prog: str, work: Callable[[], Iterable[str]], encoding: str | None = Non
             say(text)
         return 0
 
-    return _guarded(lambda: _ended(printed), _told_by_command(prog))
+    return _guarded(lambda: _ended(printed), told_by_command(prog))
 
 
 def check(name: str, parse: Callable[[], Options], judge: Callable[[Options], int]) -> int:
@@ -111,7 +56,7 @@ def check(name: str, parse: Callable[[], Options], judge: Callable[[Options], in
             return UNKNOWN  # --help or --version, whose 0 Nagios would take for OK
         return _ended(lambda: judge(options))
 
-    return _guarded(judged, _told_by_check(name))
+    return _guarded(judged, told_by_check(name))
 
 
 def say(text: str) -> None:
@@ -142,7 +87,9 @@ def complain(text: str, end: str = "\n") -> None:
         _let_go(sys.stderr)
 
 
-def _told_by_command(prog: str) -> Callable[[int, str], int]:
+def told_by_command(prog: str) -> Callable[[int, str], int]:
+    """Return what shows a command's failure, a status and a sentence, and returns the status."""
+
     def tell(status: int, sentence: str) -> int:
         if sentence and status != INTERRUPTED:
             complain(f"{prog}: {sentence}")
@@ -151,7 +98,9 @@ def _told_by_command(prog: str) -> Callable[[int, str], int]:
     return tell
 
 
-def _told_by_check(name: str) -> Callable[[int, str], int]:
+def told_by_check(name: str) -> Callable[[int, str], int]:
+    """Return what shows a check's failure as UNKNOWN."""
+
     def tell(_status: int, sentence: str) -> int:
         if sentence:
             text = f"{name} UNKNOWN - {sentence.replace('|', '/')}"
@@ -164,7 +113,8 @@ def _told_by_check(name: str) -> Callable[[int, str], int]:
     return tell
 
 
-def _start(work: Callable[[], int], tell: Callable[[int, str], int]) -> int:
+def start(work: Callable[[], int], tell: Callable[[int, str], int]) -> int:
+    """Do a process' whole work, its imports among it, and return its exit status."""
     status = _guarded(work, tell)
     import _signal  # type: ignore[import-not-found]  # signal itself takes as long as all the rest
 

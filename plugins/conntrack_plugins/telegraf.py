@@ -9,21 +9,21 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 
+from conntrack_common.catalogue.lookup import BY_ID, samples, select, shown
+from conntrack_common.catalogue.metric import Metric
 from conntrack_common.collect import collect_in, complaints, require, with_events
 from conntrack_common.errors import ConntrackError, InvalidRequest, NotAvailable
-from conntrack_common.metric import Metric
-from conntrack_common.metrics import BY_ID, samples, select, shown
 from conntrack_common.model import Sample, Value
-from conntrack_common.record import NamedTuple
-from conntrack_plugins import command, run
+from conntrack_common.records import NamedTuple
+from conntrack_plugins import arguments, run
 from conntrack_plugins.labels import without
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
 
-    from conntrack_common.filters import Filter
-    from conntrack_common.sources.events import EventCounter
+    from conntrack_common.ctnetlink.events import EventCounter
+    from conntrack_common.filters.filter import Filter
 
 EXAMPLES = """\
   conntrack-telegraf                          table size and counters, as inputs.exec gets them
@@ -97,15 +97,15 @@ class Options(NamedTuple):
 
 def parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
-    made = command.parser("conntrack-telegraf", "Print conntrack metrics for Telegraf.", EXAMPLES)
-    command.add_metrics(made)
-    command.add_netns(made)
+    made = arguments.parser("conntrack-telegraf", "Print conntrack metrics for Telegraf.", EXAMPLES)
+    arguments.add_metrics(made)
+    arguments.add_netns(made)
     made.add_argument(
         "--execd",
         action="store_true",
         help="keep running, answer each line on standard input, and count events meanwhile",
     )
-    command.add_filters(made)
+    arguments.add_filters(made)
     return made
 
 
@@ -115,8 +115,8 @@ def report(options: Options) -> Iterator[str]:
     Why a part is missing is a line on standard error, at the level that Telegraf reads from its
     prefix.
     """
-    metrics = command.chosen(options.metrics)
-    root = command.proc_root(options.proc_root)
+    metrics = arguments.chosen(options.metrics)
+    root = arguments.proc_root(options.proc_root)
     readings = require(collect_in(options.netns, metrics, root, options.filter_), metrics)
     for reason in complaints(readings):
         run.complain(f"W! {reason}")
@@ -129,8 +129,8 @@ def serve(options: Options) -> Iterator[str]:
     A failure is one line on standard error, as in `report`; a part that stays missing is told
     once.
     """
-    metrics = command.chosen(options.metrics)
-    root = command.proc_root(options.proc_root)
+    metrics = arguments.chosen(options.metrics)
+    root = arguments.proc_root(options.proc_root)
     is_here = root.is_live and not options.netns
     if not options.metrics and is_here:
         metrics += select(["events.*"])
@@ -180,8 +180,8 @@ def _piece() -> bytes:
 
 
 def _counter(wanted: Filter | None) -> EventCounter | None:
+    from conntrack_common.ctnetlink.events import EventCounter
     from conntrack_common.listing import event_query
-    from conntrack_common.sources.events import EventCounter
 
     try:
         return EventCounter(None if wanted is None else event_query(wanted))
@@ -196,5 +196,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _work(argv: Sequence[str] | None) -> Iterator[str]:
-    options = command.options(Options, parser, argv)
+    options = arguments.options(Options, parser, argv)
     return serve(options) if options.execd else report(options)

@@ -16,7 +16,7 @@ import processes
 import rendered
 import traffic
 from conntrack_common.model import Sample
-from conntrack_common.sources.namespace_names import label
+from conntrack_common.netns.names import label
 from conntrack_plugins.collectd import identifier
 from installation import Installation
 from namespaces import NOBODY, Namespace

@@ -10,8 +10,8 @@ import pytest
 import processes
 from conntrack_common.errors import InvalidRequest
 from conntrack_plugins.render import AGENTS, File, render
-from conntrack_plugins.settings import load
-from conntrack_plugins.validators import VALIDATORS, validate
+from conntrack_plugins.render.settings import load
+from conntrack_plugins.render.validators import VALIDATORS, validate
 from installation import Installation
 from namespaces import dropped
 

@@ -35,10 +35,10 @@ SEEDS = {
 def messages(data: bytes) -> None:
     """ctnetlink's messages, read one by one, written as lines, and counted."""
     from conntrack_common.breakdown import MARGINS, _query
-    from conntrack_common.filters import Filter
-    from conntrack_common.sources.entries import Reader, entry
-    from conntrack_common.sources.table import Census
-    from conntrack_plugins.cli.conntrack_line import LineFormat
+    from conntrack_common.ctnetlink.census import Census
+    from conntrack_common.ctnetlink.entries import Reader, entry
+    from conntrack_common.filters.filter import Filter
+    from conntrack_plugins.stat.conntrack_line import LineFormat
 
     lines = LineFormat()
     with contextlib.suppress(ConntrackError):
@@ -50,14 +50,14 @@ def messages(data: bytes) -> None:
 
 def expectation(data: bytes) -> None:
     """An expectation's attributes."""
-    from conntrack_common.sources.expectations import parse
+    from conntrack_common.ctnetlink.expectations import parse
 
     parse(data)
 
 
 def statistics(data: bytes) -> None:
     """The texts of /proc."""
-    from conntrack_common.sources.procfs import parse_stat, parse_sysctl
+    from conntrack_common.proc.files import parse_stat, parse_sysctl
 
     text = data.decode("utf-8", "replace")
     with contextlib.suppress(ConntrackError):
@@ -67,21 +67,21 @@ def statistics(data: bytes) -> None:
 
 def report(data: bytes) -> None:
     """conntrackd's statistics."""
-    from conntrack_common.sources.conntrackd_text import parse_statistics
+    from conntrack_common.conntrackd.text import parse_statistics
 
     parse_statistics(data.decode("utf-8", "replace"))
 
 
 def configuration(data: bytes) -> None:
     """conntrackd.conf."""
-    from conntrack_common.sources.conntrackd_conf import parse_config
+    from conntrack_common.conntrackd.conf import parse_config
 
     parse_config(data.decode("utf-8", "replace"), "fuzz")
 
 
 def expression(data: bytes) -> None:
     """What a threshold is put on."""
-    from conntrack_common.expression import parse
+    from conntrack_common.catalogue.expression import parse
 
     parse(data.decode("utf-8", "replace"))
 
@@ -97,9 +97,9 @@ def attack(name: str, seconds: int) -> None:
     import atheris
 
     with atheris.instrument_imports(include=["conntrack_common", "conntrack_plugins"]):
-        for path in ("entries", "conntrackd_text", "conntrackd_conf"):
-            importlib.import_module(f"conntrack_common.sources.{path}")
-        importlib.import_module("conntrack_common.expression")
+        for path in ("ctnetlink.entries", "conntrackd.text", "conntrackd.conf"):
+            importlib.import_module(f"conntrack_common.{path}")
+        importlib.import_module("conntrack_common.catalogue.expression")
 
     def one(data: bytes) -> None:
         with contextlib.suppress(ConntrackError):

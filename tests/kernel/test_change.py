@@ -14,10 +14,10 @@ import pytest
 import fill
 from conntrack_common import breakdown
 from conntrack_common.analysis.change import is_approximate
-from conntrack_common.filters import Filter
+from conntrack_common.ctnetlink.dump import Pass
+from conntrack_common.filters.filter import Filter
 from conntrack_common.listing import Dump
 from conntrack_common.model import Breakdown, Change
-from conntrack_common.sources.dump import Pass
 from installation import command, python_path
 from namespaces import Namespace
 

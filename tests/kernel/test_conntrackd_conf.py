@@ -14,10 +14,10 @@ import pytest
 
 import processes
 from conntrack_common.analysis.sync_config import check_config
+from conntrack_common.conntrackd.conf import parse_config
 from conntrack_common.errors import InvalidRequest
-from conntrack_common.sources.conntrackd_conf import parse_config
-from conntrack_common.sources.host_network import read_host
-from conntrack_common.sources.procfs import ProcRoot
+from conntrack_common.host.network import read_host
+from conntrack_common.proc.files import ProcRoot
 from installation import TREE, Installation, command, python_path
 from namespaces import Namespace, dropped
 from pair import LINK, pair

@@ -11,18 +11,18 @@ import pytest
 
 import oracle
 from conntrack_common.breakdown import count_table
-from conntrack_common.errors import ConntrackError, NotAvailable
-from conntrack_common.filters import Filter
-from conntrack_common.listing import Dump
-from conntrack_common.sources.dump import Pass, Request, dump_end
-from conntrack_common.sources.events import EventCounter
-from conntrack_common.sources.netlink import (
+from conntrack_common.ctnetlink.census import Census, Query
+from conntrack_common.ctnetlink.dump import Pass, Request, dump_end
+from conntrack_common.ctnetlink.events import EventCounter
+from conntrack_common.ctnetlink.socket import (
     NFNL_SUBSYS_CTNETLINK,
     NLM_F_DUMP,
     NetlinkSocket,
     request,
 )
-from conntrack_common.sources.table import Census, Query
+from conntrack_common.errors import ConntrackError, NotAvailable
+from conntrack_common.filters.filter import Filter
+from conntrack_common.listing import Dump
 from installation import Installation
 from namespaces import Filled, Namespace
 

@@ -17,10 +17,12 @@ from hypothesis import strategies as st
 
 import varied
 from conntrack_common.breakdown import count_table
+from conntrack_common.catalogue.lookup import BY_ID
 from conntrack_common.collect import collect
-from conntrack_common.filters import Filter
-from conntrack_common.metrics import BY_ID
-from conntrack_plugins import cli, command, nagios, prometheus, telegraf
+from conntrack_common.filters.filter import Filter
+from conntrack_plugins import arguments, prometheus, telegraf
+from conntrack_plugins import stat as cli
+from conntrack_plugins.nagios import conntrack
 from installation import command as installed
 from installation import python_path
 from namespaces import Namespace
@@ -275,21 +277,21 @@ def ours(table: Table, words: list[str]) -> list[str]:
 def counted(table: Table, words: list[str]) -> set[int | None]:
     """What the other commands count, all with one filter."""
     with table.namespace.entered():
-        wanted = command.filter_of(PARSER.parse_args(["count", *words]))
+        wanted = arguments.filter_of(PARSER.parse_args(["count", *words]))
         reading = collect([BY_ID["table.entries"]], filter_=wanted)
         total = count_table(("src", "protocol", "orig-zone"), wanted).total
     for kind, parser in (
-        (nagios.Options, CHECK),
+        (conntrack.Options, CHECK),
         (telegraf.Options, TELEGRAF),
         (prometheus.Options, PROMETHEUS),
     ):
         spelled = [IN_CHECK.get(word, word) for word in words] if parser is CHECK else words
-        made = command.options(kind, lambda parser=parser: parser, spelled)  # type: ignore[misc]
+        made = arguments.options(kind, lambda parser=parser: parser, spelled)  # type: ignore[misc]
         assert (made.filter_ or Filter()) == wanted
     return {total, reading.sysctls.entries if reading.sysctls else None}
 
 
-CHECK, TELEGRAF, PROMETHEUS = nagios.parser(), telegraf.parser(), prometheus.parser()
+CHECK, TELEGRAF, PROMETHEUS = conntrack.parser(), telegraf.parser(), prometheus.parser()
 IN_CHECK = {"-w": "--zone", "-c": "--secmark"}  # where these are ranges
 
 

@@ -12,9 +12,9 @@ import fill
 import formats
 import oracle
 import traffic
+from conntrack_common.ctnetlink import stats
 from conntrack_common.model import CpuCounters
-from conntrack_common.sources import counters
-from conntrack_common.sources.procfs import ProcRoot
+from conntrack_common.proc.files import ProcRoot
 from installation import command, python_path
 from namespaces import Namespace
 
@@ -72,7 +72,7 @@ def test_kernel_dropped_and_evicted(full: Full) -> None:
     assert oracle.total(rows, "early_drop") >= 200 - full.refused > 0
 
 
-@pytest.mark.parametrize("read", [ProcRoot().cpu_counters, counters.cpu_counters])
+@pytest.mark.parametrize("read", [ProcRoot().cpu_counters, stats.cpu_counters])
 def test_sources_tell_drops_from_other_counters(full: Full, read: Read) -> None:
     rows = oracle.statistics(full.namespace)
     with full.namespace.entered():

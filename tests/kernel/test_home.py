@@ -18,12 +18,14 @@ import conntrack_common
 import conntrack_plugins
 import fill
 import processes
+from conntrack_common.catalogue.lookup import select
 from conntrack_common.collect import collect_in
 from conntrack_common.errors import NotAvailable, Stranded
-from conntrack_common.metrics import select
-from conntrack_common.sources import namespaces
-from conntrack_common.sources.namespace_names import Namespace as Found
-from conntrack_plugins import cli, command, nagios, telegraf
+from conntrack_common.netns import entering
+from conntrack_common.netns.names import Namespace as Found
+from conntrack_plugins import arguments, telegraf
+from conntrack_plugins import stat as cli
+from conntrack_plugins.nagios import conntrack
 from installation import command as installed
 from installation import python_path
 from namespaces import Filled, Namespace
@@ -33,7 +35,7 @@ pytestmark = pytest.mark.kernel
 OURS = tuple(
     str(Path(str(package.__file__)).parent) for package in (conntrack_common, conntrack_plugins)
 )
-ENTERING = str(namespaces.__file__)
+ENTERING = str(entering.__file__)
 RAISED = (RuntimeError, KeyboardInterrupt, GeneratorExit, SystemExit, MemoryError, NotAvailable)
 
 
@@ -57,10 +59,12 @@ WORK: dict[str, Callable[[str], object]] = {
     "collect": lambda netns: collect_in(netns, select(["*"])),
     "telegraf": lambda netns: list(telegraf.report(telegraf.Options(netns=netns))),
     "check": lambda netns: list(
-        nagios.findings(
-            options := nagios.Options(netns=netns, check=["cpu.drop/s,,"], state_file="/dev/null"),
-            nagios.rules(options),
-            command.proc_root("/proc"),
+        conntrack.findings(
+            options := conntrack.Options(
+                netns=netns, check=["cpu.drop/s,,"], state_file="/dev/null"
+            ),
+            conntrack.rules(options),
+            arguments.proc_root("/proc"),
         )
     ),
     "count": stat("count", "--by", "src"),
@@ -167,7 +171,7 @@ def test_pieces_are_made_inside_and_all_of_them(filled: Filled) -> None:
         for _time in range(3):
             yield place()
 
-    for inner in namespaces.each(filled.namespace.name, look):
+    for inner in entering.each(filled.namespace.name, look):
         seen.append((inner, place()))
     ((inner, outer),) = set(seen)
     assert (inner, outer) == (filled.namespace.must("readlink", "/proc/self/ns/net").strip(), home)
@@ -177,7 +181,7 @@ def test_pieces_are_made_inside_and_all_of_them(filled: Filled) -> None:
 def no_way_back(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     """What lets every setns fail from the third on: the trial, there, and home."""
     calls: list[int] = []
-    enter = namespaces._enter
+    enter = entering._enter
 
     def refused(file: int) -> None:
         calls.append(file)
@@ -185,7 +189,7 @@ def no_way_back(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
             raise NotAvailable("setns: out of memory")
         enter(file)
 
-    return lambda: monkeypatch.setattr(namespaces, "_enter", refused)
+    return lambda: monkeypatch.setattr(entering, "_enter", refused)
 
 
 def in_a_thread(work: Callable[[], object]) -> object:
@@ -221,8 +225,8 @@ def test_a_thread_that_can_not_come_back_does_not_go_on(
         ("conntrack_plugins.telegraf", "main", [], 1),
         ("conntrack_plugins.telegraf", "main", ["--execd"], 1),
         ("conntrack_plugins.prometheus", "main", [], 1),
-        ("conntrack_plugins.cli", "main", ["count"], 1),
-        ("conntrack_plugins.nagios", "main", [], 3),
+        ("conntrack_plugins.stat", "main", ["count"], 1),
+        ("conntrack_plugins.nagios.conntrack", "main", [], 3),
     ],
 )
 def test_a_command_that_can_not_come_back_ends_with_a_sentence(
@@ -230,15 +234,15 @@ def test_a_command_that_can_not_come_back_ends_with_a_sentence(
 ) -> None:
     code = (
         "import sys\n"
-        "from conntrack_common.sources import namespaces\n"
+        "from conntrack_common.netns import entering\n"
         "from conntrack_common.errors import NotAvailable\n"
-        "calls, enter = [], namespaces._enter\n"
+        "calls, enter = [], entering._enter\n"
         "def refused(file):\n"
         "    calls.append(file)\n"
         "    if len(calls) % 3 == 0:\n"
         "        raise NotAvailable('setns: out of memory')\n"
         "    enter(file)\n"
-        "namespaces._enter = refused\n"
+        "entering._enter = refused\n"
         f"from {name} import {main} as main\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )
@@ -255,7 +259,7 @@ def test_who_may_not_come_back_does_not_go() -> None:
     code = (
         "import os, sys\n"
         "from conntrack_common.collect import collect_in\n"
-        "from conntrack_common.metrics import select\n"
+        "from conntrack_common.catalogue.lookup import select\n"
         "home = os.readlink('/proc/thread-self/ns/net')\n"
         "try:\n"
         "    collect_in(sys.argv[1], select(['table.entries']))\n"
@@ -277,8 +281,8 @@ def test_a_namespace_that_has_gone_is_an_error_and_no_part_of_all(
     """It vanishes after it was found and before it is entered."""
     with Namespace() as gone:
         found = [Found(gone.name, f"/run/netns/{gone.name}".encode())]
-        found += namespaces.find(filled.namespace.name)
-    monkeypatch.setattr(namespaces, "find", lambda _name: found)
+        found += entering.find(filled.namespace.name)
+    monkeypatch.setattr(entering, "find", lambda _name: found)
     metrics = select(["table.entries"])
     (reading,) = collect_in("all", metrics)
     assert reading.netns == filled.namespace.name

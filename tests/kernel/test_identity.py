@@ -18,10 +18,10 @@ import pytest
 import formats
 import processes
 import traffic
+from conntrack_common.catalogue.lookup import select
 from conntrack_common.collect import collect_in
-from conntrack_common.metrics import select
-from conntrack_common.sources import procfs
-from conntrack_common.sources.procfs import ProcRoot
+from conntrack_common.proc import files
+from conntrack_common.proc.files import ProcRoot
 from installation import command, python_path
 from namespaces import Namespace
 from private import private
@@ -33,13 +33,13 @@ RESET = "was reset"
 RATE = "cpu.invalid/s"
 CODE = (
     "import sys\n"
-    "from conntrack_common.sources import procfs\n"
+    "from conntrack_common.proc import files\n"
     "{injected}\n"
-    "from conntrack_plugins.nagios import main\n"
+    "from conntrack_plugins.nagios.conntrack import main\n"
     "sys.exit(main())\n"
 )
-NO_COOKIE = "procfs.SO_NETNS_COOKIE = 0x7fff"  # as an older kernel, it is refused
-NO_SOCKET = "procfs.ProcRoot._route_socket = lambda self: ''"
+NO_COOKIE = "files.SO_NETNS_COOKIE = 0x7fff"  # as an older kernel, it is refused
+NO_SOCKET = "files.ProcRoot._route_socket = lambda self: ''"
 MARKS = {"cookie": "", "socket": NO_COOKIE, "none": f"{NO_COOKIE}; {NO_SOCKET}"}
 marks = pytest.mark.parametrize("mark", ["cookie", "socket"])
 
@@ -162,7 +162,7 @@ def identities(*names: str) -> list[str | None]:
 @pytest.fixture(params=["cookie", "socket"])
 def marked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "socket":
-        monkeypatch.setattr(procfs, "SO_NETNS_COOKIE", 0x7FFF)
+        monkeypatch.setattr(files, "SO_NETNS_COOKIE", 0x7FFF)
 
 
 @pytest.mark.usefixtures("marked")
@@ -180,9 +180,9 @@ def test_an_identity_is_of_one_namespace_for_ever() -> None:
 @pytest.mark.usefixtures("marked")
 def test_nobody_may_know_the_identity(namespace: Namespace) -> None:
     code = (
-        "from conntrack_common.sources import procfs\n"
-        f"procfs.SO_NETNS_COOKIE = {procfs.SO_NETNS_COOKIE}\n"
-        "print(procfs.ProcRoot().identity())"
+        "from conntrack_common.proc import files\n"
+        f"files.SO_NETNS_COOKIE = {files.SO_NETNS_COOKIE}\n"
+        "print(files.ProcRoot().identity())"
     )
     words = [sys.executable, "-c", code]
     argv = namespace.argv(words)

@@ -18,7 +18,7 @@ import pytest
 import fill
 import oracle
 import traffic
-from conntrack_common.metrics import BY_ID
+from conntrack_common.catalogue.lookup import BY_ID
 from namespaces import Namespace, connect
 
 pytestmark = pytest.mark.kernel

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pytest
 
 import processes
-from conntrack_plugins import interface
+from conntrack_plugins.manual.commands import commands
 from installation import command, python_path
 from namespaces import Filled
 
@@ -63,7 +63,7 @@ class Ended(NamedTuple):
 
 
 def lines() -> Iterator[str]:
-    for name, found in interface.commands().items():
+    for name, found in commands().items():
         for path in [name, *(f"{name} {sub.name}" for sub in found.subcommands)]:
             yield f"{path} {WORDS.get(path, '')}".strip()
         yield f"{name} --help"

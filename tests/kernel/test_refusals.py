@@ -14,7 +14,7 @@ import pytest
 
 import processes
 import seccomp
-from conntrack_plugins import interface
+from conntrack_plugins.manual.commands import commands
 from installation import command, python_path
 
 pytestmark = pytest.mark.kernel
@@ -25,7 +25,7 @@ WORDS = {"check_conntrackd": ["--file", REPORT], "sync": ["--file", REPORT], "re
 FAMILIES = {"netlink": socket.AF_NETLINK, "unix": socket.AF_UNIX, "inet": socket.AF_INET}
 LINES = [
     [name, *words, *WORDS.get((words or [name])[-1], [])]
-    for name, found in interface.commands().items()
+    for name, found in commands().items()
     for words in [[], *([sub.name] for sub in found.subcommands)]
 ]
 

@@ -15,7 +15,7 @@ import pytest
 
 import formats
 import processes
-from conntrack_common.sources.namespace_names import label
+from conntrack_common.netns.names import label
 from conntrack_plugins.labels import without
 from private import line, private
 

@@ -11,19 +11,20 @@ import pytest
 import fill
 import oracle
 import traffic
+from conntrack_common.ctnetlink import stats
 from conntrack_common.errors import NETLINK_REMEDY
+from conntrack_common.host import network
 from conntrack_common.model import CpuCounters, Sysctls
-from conntrack_common.sources import counters, host_network
-from conntrack_common.sources.procfs import ProcRoot
-from conntrack_common.sync_model import SyncConfig
+from conntrack_common.model.conntrackd import SyncConfig
+from conntrack_common.proc.files import ProcRoot
 from installation import Installation
 from namespaces import Filled, Namespace
 
 pytestmark = pytest.mark.kernel
 
 Read = Callable[[], Sequence[CpuCounters]]
-BY_CTNETLINK = "from conntrack_common.sources import counters as source\n"
-BY_PROC = "from conntrack_common.sources.procfs import ProcRoot\nsource = ProcRoot()\n"
+BY_CTNETLINK = "from conntrack_common.ctnetlink import stats as source\n"
+BY_PROC = "from conntrack_common.proc.files import ProcRoot\nsource = ProcRoot()\n"
 DUMP = (
     "import json\nprint(json.dumps({row.cpu: dict(row.values) for row in source.cpu_counters()}))\n"
 )
@@ -54,7 +55,7 @@ def entries_by_proc() -> int | None:
 
 
 def entries_by_ctnetlink() -> int | None:
-    return counters.table_size().entries
+    return stats.table_size().entries
 
 
 @pytest.mark.parametrize("read", [entries_by_proc, entries_by_ctnetlink])
@@ -105,7 +106,7 @@ def test_settings_are_those_that_sysctl_shows(namespace: Namespace) -> None:
 def test_limit_by_ctnetlink_is_the_sysctl(namespace: Namespace) -> None:
     def ours() -> int | None:
         with namespace.entered():
-            return counters.table_size().limit
+            return stats.table_size().limit
 
     theirs, mine = oracle.agreed(lambda: oracle.sysctl(namespace, "max"), ours)
     assert mine == theirs
@@ -115,7 +116,7 @@ def by_proc() -> Sequence[CpuCounters]:
     return ProcRoot().cpu_counters()
 
 
-@pytest.mark.parametrize("read", [by_proc, counters.cpu_counters])
+@pytest.mark.parametrize("read", [by_proc, stats.cpu_counters])
 def test_counters_of_each_cpu_are_those_of_conntrack(moved: Namespace, read: Read) -> None:
     def ours() -> oracle.Statistics:
         with moved.entered():
@@ -129,7 +130,7 @@ def test_counters_of_each_cpu_are_those_of_conntrack(moved: Namespace, read: Rea
 
 def test_both_ways_name_the_same_counters(moved: Namespace) -> None:
     with moved.entered():
-        proc, netlink = by_proc(), counters.cpu_counters()
+        proc, netlink = by_proc(), stats.cpu_counters()
     assert [(row.cpu, dict(row.values)) for row in proc] == [
         (row.cpu, dict(row.values)) for row in netlink
     ]
@@ -137,7 +138,7 @@ def test_both_ways_name_the_same_counters(moved: Namespace) -> None:
 
 def test_insertions_by_ctnetlink_are_counted(filled: Filled) -> None:
     with filled.namespace.entered():
-        for rows in (by_proc(), counters.cpu_counters()):
+        for rows in (by_proc(), stats.cpu_counters()):
             assert sum(row.values["insert"] for row in rows) >= filled.entries
 
 
@@ -148,7 +149,7 @@ def test_retired_counters_are_absent_after_traffic(moved: Namespace) -> None:
     expectations = {"expect_new", "expect_create", "expect_delete"}
     assert {"new", "ignore", "delete"} <= set(header)
     with moved.entered():
-        for rows in (by_proc(), counters.cpu_counters()):
+        for rows in (by_proc(), stats.cpu_counters()):
             assert set(rows[0].values) == kept | expectations
 
 
@@ -212,6 +213,6 @@ def test_an_interface_of_any_name_is_read(namespace: Namespace) -> None:
     namespace.must("ip", "link", "add", name, "type", "veth")
     namespace.must("ip", "address", "add", "192.0.2.1/32", "dev", name)
     with namespace.entered():
-        found = host_network.read_host(SyncConfig("conntrackd.conf"), ProcRoot()).interfaces
+        found = network.read_host(SyncConfig("conntrackd.conf"), ProcRoot()).interfaces
     assert found
     assert found[name].addresses == ("192.0.2.1",)

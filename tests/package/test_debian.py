@@ -69,7 +69,7 @@ def older(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
         changelog.read_text("utf-8").replace(f"({conntrack_common.__version__})", "(0.0.9)"),
         "utf-8",
     )
-    settings = tree / "plugins/conntrack_plugins/settings.py"
+    settings = tree / "plugins/conntrack_plugins/render/settings.py"
     text = settings.read_text("utf-8")
     assert "Percent of the table in use at which to warn." in text
     settings.write_text(text.replace("Percent of the table", "Percent, as it was, of it"), "utf-8")

@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 
 import processes
-from conntrack_common import expression
+from conntrack_common.catalogue import expression
+from conntrack_common.catalogue.lookup import find, samples, select, sendable
 from conntrack_common.collect import collect, complaints, require
+from conntrack_common.conntrackd import process
+from conntrack_common.ctnetlink import events
 from conntrack_common.errors import (
     ConntrackError,
     DaemonUnreachable,
@@ -19,11 +22,11 @@ from conntrack_common.errors import (
     NotAvailable,
     NotPermitted,
 )
-from conntrack_common.metrics import find, samples, select, sendable
 from conntrack_common.model import PARTS, REST, EventCounts, Reading, Sysctls, TableCounts
-from conntrack_common.sources import conntrackd_process, events, modules
-from conntrack_common.sources.procfs import ProcRoot
-from conntrack_plugins import cli, command
+from conntrack_common.proc import modules
+from conntrack_common.proc.files import ProcRoot
+from conntrack_plugins import arguments
+from conntrack_plugins import stat as cli
 from installation import command as program
 from installation import python_path
 
@@ -47,10 +50,10 @@ def test_an_option_is_heeded_or_refused(name: str, option: str) -> None:
     assert has == (option in own.get_default("takes"))
     args = cli.parser().parse_args([*SHARED[option], name])
     if has:
-        command.check_shared(args)
+        arguments.check_shared(args)
     else:
         with pytest.raises(InvalidRequest, match=f"--{option.replace('_', '-')}"):
-            command.check_shared(args)
+            arguments.check_shared(args)
 
 
 # What read a copy of /proc, and a number that stands in that copy.
@@ -130,9 +133,9 @@ def test_a_daemon_that_nobody_runs_is_not_down() -> None:
 def test_a_daemon_is_used_if_anything_shows_it(tmp_path: Path) -> None:
     proc = ProcRoot(str(PROC / "ok"))  # in which no process runs
     config, socket = tmp_path / "conntrackd.conf", tmp_path / "socket"
-    assert not conntrackd_process.is_used([str(config)], str(socket), proc)
+    assert not process.is_used([str(config)], str(socket), proc)
     config.touch()
-    assert conntrackd_process.is_used([str(config)], str(socket), proc)
+    assert process.is_used([str(config)], str(socket), proc)
 
 
 def counted(**zones: int) -> Reading:

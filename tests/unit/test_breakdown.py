@@ -6,12 +6,12 @@ import pytest
 
 from captures import DUMP, LISTING, with_zone_and_status
 from conntrack_common import breakdown, listing
+from conntrack_common.ctnetlink.census import Census
+from conntrack_common.ctnetlink.entries import Reader
 from conntrack_common.errors import InvalidRequest
-from conntrack_common.filters import Filter
-from conntrack_common.sources.entries import Reader
-from conntrack_common.sources.table import Census
-from conntrack_plugins.cli import conntrack_line
-from conntrack_plugins.cli.conntrack_line import LineFormat
+from conntrack_common.filters.filter import Filter
+from conntrack_plugins.stat import conntrack_line
+from conntrack_plugins.stat.conntrack_line import LineFormat
 
 
 def test_unknown_dimensions_are_refused_by_name() -> None:

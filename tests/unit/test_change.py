@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import pytest
 
 from conntrack_common.analysis.change import is_approximate
-from conntrack_common.metrics import absences, find, samples
+from conntrack_common.catalogue.lookup import absences, find, samples
+from conntrack_common.ctnetlink import watch
 from conntrack_common.model import Change, Reading, Sysctls, TableCounts
-from conntrack_common.sources import watch
 
 
 def watched(

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import processes
-from conntrack_common.sources import child
+from conntrack_common.conntrackd import child
 from installation import command, python_path
 
 LONGEST = 1 << 20

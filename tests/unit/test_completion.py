@@ -17,10 +17,10 @@ from pathlib import Path
 import pytest
 
 import processes
-from conntrack_common.metrics import BY_ID, CATALOGUE
-from conntrack_plugins import completion
-from conntrack_plugins.completion import script
-from conntrack_plugins.interface import commands
+from conntrack_common.catalogue.lookup import BY_ID, CATALOGUE
+from conntrack_plugins.manual import completion
+from conntrack_plugins.manual.commands import commands
+from conntrack_plugins.manual.completion import script
 from installation import TREE, entry_points
 
 COMMANDS = commands()
@@ -231,7 +231,7 @@ def test_what_is_typed_is_never_executed(room: Path, word: str, options: str) ->
 
 
 def test_the_module_writes_the_script_and_its_names(tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "conntrack_plugins.completion", str(tmp_path / "made")]
+    words = [sys.executable, "-m", "conntrack_plugins.manual.completion", str(tmp_path / "made")]
     path = os.pathsep.join(str(TREE / room) for room in ("common", "plugins"))
     for _twice in range(2):
         subprocess.run(words, check=True, env={"PYTHONPATH": path})

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 import fill
 from captures import ENTRIES, LISTING
+from conntrack_common.ctnetlink.entries import Reader
 from conntrack_common.errors import InvalidRequest, MalformedData
-from conntrack_common.sources.entries import Reader
-from conntrack_plugins.cli.conntrack_line import EXTRAS, LineFormat, parse_output
+from conntrack_plugins.stat.conntrack_line import EXTRAS, LineFormat, parse_output
 
 NEW, DESTROY = 1 << 8, 1 << 8 | 2  # nlmsghdr's types
 

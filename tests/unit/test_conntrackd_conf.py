@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conntrack_common.conntrackd.conf import find_socket, parse_config, read_config
 from conntrack_common.errors import InvalidRequest
-from conntrack_common.sources.conntrackd_conf import find_socket, parse_config, read_config
-from conntrack_common.sync_model import SyncConfig, SyncLink
+from conntrack_common.model.conntrackd import SyncConfig, SyncLink
 
 DEBIAN = """\
 # Default debian config. Please, take a look at conntrackd.conf(5)

@@ -18,6 +18,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import conntrack_common
+from conntrack_common.conntrackd.process import find_daemons, parse_process, read_facts
+from conntrack_common.conntrackd.report import (
+    REQUESTS,
+    Command,
+    SavedReport,
+    Socket,
+    read_answer,
+    read_statistics,
+)
 from conntrack_common.errors import (
     ConntrackError,
     DaemonNotAnswering,
@@ -29,17 +38,8 @@ from conntrack_common.errors import (
     NotAvailable,
     NotPermitted,
 )
-from conntrack_common.sources.conntrackd import (
-    REQUESTS,
-    Command,
-    SavedReport,
-    Socket,
-    read_answer,
-    read_statistics,
-)
-from conntrack_common.sources.conntrackd_process import find_daemons, parse_process, read_facts
-from conntrack_common.sources.procfs import ProcRoot
-from conntrack_common.sync_model import Cache, DaemonProcess
+from conntrack_common.model.conntrackd import Cache, DaemonProcess
+from conntrack_common.proc.files import ProcRoot
 
 DATA = Path(__file__).parent.parent / "data" / "conntrackd"
 ANSWERS = {
@@ -331,7 +331,7 @@ def test_a_saved_report(tmp_path):
 
 def test_standard_input():
     code = (
-        "from conntrack_common.sources.conntrackd import *\n"
+        "from conntrack_common.conntrackd.report import *\n"
         "print(read_statistics(SavedReport('-'), [], 1).caches[0])"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -396,7 +396,7 @@ def test_facts(tmp_path):
 def test_no_heavy_import():
     code = (
         "import sys\n"
-        "from conntrack_common.sources import conntrackd, conntrackd_conf, conntrackd_process\n"
+        "from conntrack_common.conntrackd import conf, process, report\n"
         "heavy = {'subprocess', 'socket', 'json', 'dataclasses', 'pathlib', 'ipaddress'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )

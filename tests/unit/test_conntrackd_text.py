@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conntrack_common.sources.conntrackd_text import merge, parse_statistics
-from conntrack_common.sync_model import (
+from conntrack_common.conntrackd.text import merge, parse_statistics
+from conntrack_common.model.conntrackd import (
     Cache,
     ChildProcess,
     Link,

@@ -6,10 +6,10 @@ from pathlib import Path
 
 from conntrack_common.analysis.diagnosis import diagnose
 from conntrack_common.errors import NotAvailable, NotPermitted
+from conntrack_common.host.boot import boot_module, boot_settings
+from conntrack_common.host.system import module_state
 from conntrack_common.model import BootSetting, Check, Host, Sysctls, Tracking
-from conntrack_common.sources.boot import boot_module, boot_settings
-from conntrack_common.sources.host import module_state
-from conntrack_common.sources.procfs import ProcRoot
+from conntrack_common.proc.files import ProcRoot
 
 HEALTHY = Host(
     kernel="6.1.0-18-amd64",

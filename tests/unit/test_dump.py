@@ -15,6 +15,9 @@ import scripted
 from captures import ENTRIES, LISTING
 from conntrack_common.breakdown import count_margins, count_table
 from conntrack_common.collect import with_events
+from conntrack_common.ctnetlink import watch
+from conntrack_common.ctnetlink.dump import ALL, Pass, Request, dump_end, looks_last
+from conntrack_common.ctnetlink.events import LARGEST_BUFFER, EventCounter, Listener
 from conntrack_common.errors import (
     ConntrackError,
     Interrupted,
@@ -22,12 +25,9 @@ from conntrack_common.errors import (
     MalformedData,
     NotAvailable,
 )
-from conntrack_common.filters import Filter
+from conntrack_common.filters.filter import Filter
 from conntrack_common.listing import Dump
 from conntrack_common.model import Reading, Sysctls
-from conntrack_common.sources import watch
-from conntrack_common.sources.dump import ALL, Pass, Request, dump_end, looks_last
-from conntrack_common.sources.events import LARGEST_BUFFER, EventCounter, Listener
 from scripted import Asked, ScriptedKernel, installed
 
 UDP = Filter(protocol=17)  # by tuple, so that each family has a dump of its own

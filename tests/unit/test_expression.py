@@ -5,11 +5,11 @@ from __future__ import annotations
 import nagiosplugin
 import pytest
 
-from conntrack_common import expression as expressions
+from conntrack_common.catalogue import expression as expressions
+from conntrack_common.catalogue.lookup import CATALOGUE, absences, find, samples, select
 from conntrack_common.errors import InvalidRequest, NotAvailable
-from conntrack_common.metrics import CATALOGUE, absences, find, samples, select
 from conntrack_common.model import CpuCounters, Reading, Sysctls, TableCounts
-from conntrack_plugins.verdict import Finding, parse_range, parse_rule
+from conntrack_plugins.nagios.plugin import Finding, parse_range, parse_rule
 
 READING = Reading(
     time=1.0,

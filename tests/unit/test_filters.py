@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from conntrack_common.conditions import Nat, Network
+from conntrack_common.ctnetlink.dump import ALL
 from conntrack_common.errors import InvalidRequest
-from conntrack_common.filter_options import OPTIONS, build
-from conntrack_common.filters import Filter
-from conntrack_common.sources import connlabels
-from conntrack_common.sources.dump import ALL
+from conntrack_common.filters.conditions import Nat, Network
+from conntrack_common.filters.filter import Filter
+from conntrack_common.filters.options import OPTIONS, build
+from conntrack_common.host import connlabels
 
 V4, V6 = int(socket.AF_INET), int(socket.AF_INET6)
 ONE4, ONE6 = b"\xff" * 4, b"\xff" * 16

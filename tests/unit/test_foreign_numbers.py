@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 import processes
 from conntrack_common.errors import MalformedData
-from conntrack_common.sources import host_network
-from conntrack_common.sources.host import host
-from conntrack_common.sources.procfs import ProcRoot, parse_stat, parse_sysctl
+from conntrack_common.host import network
+from conntrack_common.host.system import host
+from conntrack_common.proc.files import ProcRoot, parse_stat, parse_sysctl
 from installation import command, python_path
 
 SYSTEM = Path(__file__).parent.parent / "data" / "proc" / "ok"
@@ -126,5 +126,5 @@ def test_execd_lives_on(system: Path) -> None:
 
 def test_interfaces_of_any_name_keep_their_addresses() -> None:
     name = b"x\xff"
-    entry = struct.pack("@16s4x4s", name + b":1", bytes([10, 0, 0, 1])).ljust(host_network.IFREQ)
-    assert host_network.parse_ifconf(entry) == [("x\udcff", "10.0.0.1")]
+    entry = struct.pack("@16s4x4s", name + b":1", bytes([10, 0, 0, 1])).ljust(network.IFREQ)
+    assert network.parse_ifconf(entry) == [("x\udcff", "10.0.0.1")]

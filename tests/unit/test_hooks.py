@@ -6,9 +6,9 @@ import sys
 
 import pytest
 
+from conntrack_common.ctnetlink.socket import Message, attribute
 from conntrack_common.errors import NotAvailable
-from conntrack_common.sources.hooks import USERS, expressions, hook_functions
-from conntrack_common.sources.netlink import Message, attribute
+from conntrack_common.host.hooks import USERS, expressions, hook_functions
 
 
 def expression(name: str, data: bytes = b"") -> bytes:

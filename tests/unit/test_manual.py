@@ -15,11 +15,12 @@ from hypothesis import strategies as st
 
 import processes
 from conntrack_common import __version__
-from conntrack_plugins import manual
-from conntrack_plugins.interface import Group, Interface, Option, commands
-from conntrack_plugins.manual import ABOUT, page, pages
-from conntrack_plugins.roff import line, text
-from conntrack_plugins.settings import SETTINGS
+from conntrack_plugins.interface import Group, Interface, Option
+from conntrack_plugins.manual import pages as manual
+from conntrack_plugins.manual.commands import commands
+from conntrack_plugins.manual.pages import ABOUT, page, pages
+from conntrack_plugins.manual.roff import line, text
+from conntrack_plugins.render.settings import SETTINGS
 from installation import TREE, entry_points
 
 PAGES = pages()
@@ -146,7 +147,7 @@ def test_every_setting_is_told() -> None:
 
 
 def test_the_settings_example_is_one(tmp_path: Path) -> None:
-    from conntrack_plugins.settings import load
+    from conntrack_plugins.render.settings import load
 
     file = tmp_path / "conf"
     file.write_text(manual.SETTINGS_EXAMPLE, "utf-8")
@@ -163,7 +164,7 @@ def test_pages_are_the_same_in_every_build(name: str) -> None:
 
 def test_the_module_writes_them(folder: Path, tmp_path: Path) -> None:
     assert {path.name: path.read_text("utf-8") for path in folder.iterdir()} == PAGES
-    words = [sys.executable, "-m", "conntrack_plugins.manual", str(tmp_path)]
+    words = [sys.executable, "-m", "conntrack_plugins.manual.pages", str(tmp_path)]
     path = ":".join(str(TREE / room) for room in ("common", "plugins"))
     subprocess.run(words, check=True, env={"PYTHONPATH": path, "PYTHONHASHSEED": "7"})
     assert {path.name: path.read_text("utf-8") for path in tmp_path.iterdir()} == PAGES

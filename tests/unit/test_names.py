@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from conntrack_common.catalogue.lookup import CATALOGUE
 from conntrack_common.errors import InvalidRequest
-from conntrack_common.metrics import CATALOGUE
 from conntrack_common.model import Sample
 from conntrack_plugins import collectd, prometheus, telegraf
 from conntrack_plugins.labels import without
-from conntrack_plugins.reference import names
+from conntrack_plugins.names import names
 
 LABEL = st.text(min_size=1, max_size=30)
 

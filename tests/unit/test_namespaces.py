@@ -11,12 +11,12 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from conntrack_common.model import Sample
-from conntrack_common.sources.containers import owner
-from conntrack_common.sources.namespace_names import label
-from conntrack_common.sources.procfs import ProcRoot
+from conntrack_common.netns.containers import owner
+from conntrack_common.netns.names import label
+from conntrack_common.proc.files import ProcRoot
 from conntrack_plugins import collectd, prometheus, telegraf
 from conntrack_plugins.labels import shortened, without
-from conntrack_plugins.verdict import Finding, parse_rule
+from conntrack_plugins.nagios.plugin import Finding, parse_rule
 
 ODD = ["a", "\\", "x", "\\x0a", "\n", "\x1b", "é", "=", "'", "|", "_", "~", "\u202e", "/"]
 NAMES = st.one_of(

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 import pytest
 
 from conntrack_common.errors import InvalidRequest
-from conntrack_plugins import cli, nagios, nagios_sync, prometheus, telegraf
+from conntrack_plugins import prometheus, stat, telegraf
+from conntrack_plugins.nagios import conntrack, conntrackd
 
-PARSERS = (cli.parser, nagios.parser, nagios_sync.parser, prometheus.parser, telegraf.parser)
+PARSERS = (stat.parser, conntrack.parser, conntrackd.parser, prometheus.parser, telegraf.parser)
 METAVARS = {"N", "SECONDS", "BYTES"}
 NO_NUMBER = [
     *("", " 1", "1 ", "-1", "+1", "1_0", "0x10", "1e3", "nan", "inf", "-inf", "1,5", "\u0661"),
@@ -79,6 +80,6 @@ def test_what_is_no_number_is_refused(
     ],
 )
 def test_nothing_is_too_little(words: tuple[str, ...], flag: str) -> None:
-    parser = cli.parser() if words else nagios.parser()
+    parser = stat.parser() if words else conntrack.parser()
     with pytest.raises(InvalidRequest):
         parser.parse_args([*words, f"{flag}=0"])

@@ -18,10 +18,9 @@ from hypothesis import strategies as st
 
 import processes
 from conntrack_common.errors import InvalidRequest, NotAvailable
-from conntrack_plugins import quoting
-from conntrack_plugins.render import AGENTS, TEMPLATES, File, expand, render, write
-from conntrack_plugins.settings import defaults, load
-from conntrack_plugins.validators import VALIDATORS, validate
+from conntrack_plugins.render import AGENTS, TEMPLATES, File, expand, quoting, render, write
+from conntrack_plugins.render.settings import defaults, load
+from conntrack_plugins.render.validators import VALIDATORS, validate
 from installation import command, python_path
 
 PRINTABLE = st.text(st.characters().filter(str.isprintable))
@@ -121,7 +120,7 @@ def test_every_agent_has_templates_and_every_template_an_agent() -> None:
 
 
 def test_icinga_has_every_option_of_the_checks() -> None:
-    from conntrack_plugins.interface import commands
+    from conntrack_plugins.manual.commands import commands
 
     text = render("icinga2", DEFAULTS)[0].text
     for program, prefix in (("check_conntrack", "conntrack"), ("check_conntrackd", "conntrackd")):
@@ -193,7 +192,7 @@ def test_nothing_is_written_that_the_validator_objects_to_or_can_not_judge(tmp_p
 
 
 def test_a_missing_validator_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("conntrack_plugins.validators.PATH", "/nosuch")
+    monkeypatch.setattr("conntrack_plugins.render.validators.PATH", "/nosuch")
     for agent, validators in VALIDATORS.items():
         program, package = validators[0].program, validators[0].package
         with pytest.raises(NotAvailable, match=f"{program} is not installed.*install {package}"):
@@ -228,7 +227,7 @@ def test_the_settings_that_are_rendered_mean_what_they_were_rendered_from(tmp_pa
 def test_without_jinja2_a_sentence_says_what_to_install() -> None:
     code = (
         "import sys; sys.modules['jinja2'] = None\n"
-        "from conntrack_plugins.cli import main; sys.exit(main(['render', 'nrpe']))"
+        "from conntrack_plugins.stat import main; sys.exit(main(['render', 'nrpe']))"
     )
     done = processes.run([sys.executable, "-c", code], env=python_path())
     assert (done.returncode, done.stdout) == (1, "")

@@ -16,7 +16,7 @@ from conntrack_common.analysis.replication import (
     offered_in_vain,
     takeover,
 )
-from conntrack_common.sync_model import Cache, Runtime, SyncStatistics
+from conntrack_common.model.conntrackd import Cache, Runtime, SyncStatistics
 from installation import command, python_path
 
 COUNT = st.integers(0, 2**32 - 1)

@@ -136,9 +136,9 @@ def test_a_bug_says_where_and_how_to_see_more(
 # for each, so that the interpreter starts once.
 BROKEN_IMPORTS = """
 import json, os, sys, tempfile, traceback
-import conntrack_plugins.run as run
+import conntrack_plugins.commands as commands
 sys.argv = ["x", *sys.argv[2:]]
-start = getattr(run, {function!r})
+start = getattr(commands, {function!r})
 RAISED = [ImportError("broken"), KeyboardInterrupt(), RuntimeError("polluted"), MemoryError(),
     SyntaxError("broken"), OSError(24, "Too many open files"), ModuleNotFoundError("broken"),
     RecursionError("deep"), AttributeError("partially initialized module"), SystemExit("no")]

@@ -14,7 +14,7 @@ from termios import TIOCSWINSZ
 import pytest
 
 import processes
-from conntrack_plugins.cli.screen import columns
+from conntrack_plugins.stat.screen import columns
 from installation import command, python_path
 
 REPORT = """\

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conntrack_common.errors import InvalidRequest
-from conntrack_plugins.command_lines import telegraf
-from conntrack_plugins.settings import BY_KEY, SETTINGS, assignment, defaults, load
+from conntrack_plugins.render.invocations import telegraf
+from conntrack_plugins.render.settings import BY_KEY, SETTINGS, assignment, defaults, load
 
 AGENTS = ("nagios", "telegraf")
 

@@ -9,15 +9,16 @@ import struct
 import pytest
 
 from conntrack_common.analysis.sync_config import check_config
-from conntrack_common.sources.conntrackd_conf import parse_config
-from conntrack_common.sources.host_network import (
-    IFREQ,
-    parse_if_inet6,
-    parse_ifconf,
-    read_host,
+from conntrack_common.conntrackd.conf import parse_config
+from conntrack_common.host.network import IFREQ, parse_if_inet6, parse_ifconf, read_host
+from conntrack_common.model.conntrackd import (
+    HostNetwork,
+    Interface,
+    SyncConfig,
+    SyncLink,
+    UnknownLine,
 )
-from conntrack_common.sources.procfs import ProcRoot
-from conntrack_common.sync_model import HostNetwork, Interface, SyncConfig, SyncLink, UnknownLine
+from conntrack_common.proc.files import ProcRoot
 
 LINK = SyncLink(
     "multicast",

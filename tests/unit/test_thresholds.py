@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from conntrack_plugins.settings import defaults
-from conntrack_plugins.thresholds import Threshold, thresholds
+from conntrack_plugins.render.settings import defaults
+from conntrack_plugins.render.thresholds import Threshold, thresholds
 
 
 def threshold(check: str, metrics: str = "*") -> Threshold:

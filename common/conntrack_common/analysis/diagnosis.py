@@ -9,7 +9,7 @@ from conntrack_common.analysis.usage import usage
 from conntrack_common.digits import whole
 from conntrack_common.errors import ConntrackError, DaemonUnreachable, NotPermitted
 from conntrack_common.model import BootSetting, Check, Host, Sysctls, Tracking
-from conntrack_common.sync_model import HostNetwork, SyncConfig, SyncStatistics
+from conntrack_common.model.conntrackd import HostNetwork, SyncConfig, SyncStatistics
 
 OK, WARNING, PROBLEM, UNKNOWN = "ok", "warning", "problem", "unknown"
 # struct nf_conn with its usual extensions (NAT, accounting, timestamp), and a bucket's pointer.

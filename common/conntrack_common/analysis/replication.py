@@ -12,7 +12,7 @@ from conntrack_common.analysis.rates import differences
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from conntrack_common.sync_model import Cache, SyncStatistics
+    from conntrack_common.model.conntrackd import Cache, SyncStatistics
 
 BITS = 32  # the width of conntrackd's counters of entries
 OFFERED, CREATED, UPDATED, RESYNCED = "offered", "created", "updated", "resynced"

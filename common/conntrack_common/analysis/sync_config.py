@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from conntrack_common.analysis.sync_links import check_links
 from conntrack_common.model import Check
-from conntrack_common.sync_model import HostNetwork, SyncConfig
+from conntrack_common.model.conntrackd import HostNetwork, SyncConfig
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from conntrack_common.model import Check
-from conntrack_common.sync_model import HostNetwork, Interface, SyncConfig, SyncLink
+from conntrack_common.model.conntrackd import HostNetwork, Interface, SyncConfig, SyncLink
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
 LARGEST_PORT = 65535

@@ -1,0 +1,1 @@
+"""The catalogue: every quantity once, with its words; all names derive from it by rule."""

@@ -1,0 +1,1 @@
+"""conntrackd: its statistics, its configuration, its process, and what they say."""

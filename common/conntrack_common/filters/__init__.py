@@ -1,0 +1,1 @@
+"""conntrack(8)'s filters: what they mean, and how they are written."""

@@ -1,0 +1,1 @@
+"""The host around connection tracking: settings at boot, hooks, network, labels, programs."""

@@ -1,0 +1,1 @@
+"""Network namespaces: which there are, what they are called, and entering them."""

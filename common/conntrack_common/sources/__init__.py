@@ -1,1 +1,0 @@
-"""One module per interface: each reads facts and knows nothing of agents."""

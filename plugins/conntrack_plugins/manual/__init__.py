@@ -1,0 +1,1 @@
+"""What is generated from the commands and the catalogue: manual pages, completion, reference."""

@@ -1,0 +1,86 @@
+"""conntrack-stat doctor: what is missing or wrong on this host, and how to mend it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from conntrack_common.analysis.diagnosis import diagnose, diagnose_daemon
+from conntrack_common.collect import collect_sync
+from conntrack_common.conntrackd.report import Socket
+from conntrack_common.errors import ConntrackError, InvalidRequest, NotPermitted
+from conntrack_common.host.network import read_host
+from conntrack_common.host.system import host
+from conntrack_common.model import Check
+from conntrack_common.netns import entering
+from conntrack_common.printable import printable
+from conntrack_common.proc.files import ProcRoot
+from conntrack_plugins import arguments, conntrackd_arguments, run
+from conntrack_plugins.stat.screen import as_json, render
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import argparse
+
+MARKS = {
+    "ok": ("✓", "green"),
+    "warning": ("!", "yellow"),
+    "problem": ("✗", "red"),
+    "unknown": ("?", "cyan"),
+}
+
+
+def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the subcommand."""
+    made = arguments.subcommand(
+        commands, "doctor", doctor, "what is missing or wrong, and how to mend it (exit 1 if so)"
+    )
+    made.add_argument(
+        "--config", metavar="FILE", default="", help="conntrackd's configuration, if elsewhere"
+    )
+
+
+def _daemon(args: argparse.Namespace, proc: ProcRoot) -> Iterator[Check]:
+    """Yield the checks of conntrackd, where it is configured or a configuration is named."""
+    path = args.config or (conntrackd_arguments.config_file() if proc.is_live else "")
+    if not path:
+        return
+    try:
+        config = conntrackd_arguments.read_config(path)
+    except ConntrackError as error:
+        hidden = isinstance(error, NotPermitted) and not args.config
+        yield Check("sync.config", "unknown" if hidden else "problem", str(error))
+        return
+    answer = None
+    if proc.is_live and config.socket:
+        reading = collect_sync(Socket(config.socket), None, timeout=3.0)
+        answer = reading.sync or reading.failures["sync"]
+    yield from diagnose_daemon(answer, config, read_host(config, proc))
+
+
+def doctor(args: argparse.Namespace) -> Iterator[str]:
+    """Yield a line for each check; the exit status is 1 if there is a problem."""
+    from rich.text import Text
+
+    proc = arguments.proc_root(args.proc_root)
+    if args.config and args.netns == "all":
+        raise InvalidRequest(
+            "--config is held against one namespace: name it, or leave out --netns"
+        )
+    found: list[Check] = []
+
+    def doctor_here(netns: str | None) -> Iterator[str]:
+        # conntrackd is the host's, and not each namespace's.
+        ours = netns is None or args.config
+        checks = [*diagnose(host(proc)), *(_daemon(args, proc) if ours else ())]
+        found.extend(checks)
+        if args.json:
+            yield as_json({"netns": netns, "checks": [check._asdict() for check in checks]})
+            return
+        yield f"network namespace {netns}\n" if netns else ""
+        for check in checks:
+            remedy = f"\n  → {printable(check.remedy)}" if check.remedy else ""
+            yield render(Text.assemble(MARKS[check.status], f" {printable(check.message)}{remedy}"))
+
+    yield from entering.each(args.netns, doctor_here)
+    if any(check.status == "problem" for check in found):
+        raise SystemExit(run.FAILURE)
