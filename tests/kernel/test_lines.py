@@ -58,9 +58,9 @@ def labels() -> Iterator[Path]:
 
 
 def detailed(namespace: Namespace) -> None:
-    """Give entries everything that a line can show, and the time to show it."""
-    for setting in ("acct=1", "timestamp=1", "udp_timeout=600", "icmp_timeout=600"):
-        namespace.must("sysctl", "-qw", f"net.netfilter.nf_conntrack_{setting}")
+    """Give entries everything that a line can show."""
+    for name in ("acct", "timestamp"):
+        namespace.must("sysctl", "-qw", f"net.netfilter.nf_conntrack_{name}=1")
     namespace.rules(RULES)
 
 
