@@ -34,6 +34,13 @@ table inet track {
 """
 
 
+# Entries of datagrams live half a minute, and a test on a slow machine longer.
+LIVES = [
+    f"net.netfilter.nf_conntrack_{name}=600"
+    for name in ("udp_timeout", "icmp_timeout", "icmpv6_timeout")
+]
+
+
 class Namespace:
     """A network namespace with its loopback up; `with` makes it and removes it."""
 
@@ -47,6 +54,7 @@ class Namespace:
             processes.must(["ip", "-n", self.name, "link", "set", "lo", "up"])
             if self._tracking:
                 self.rules(TRACKING)
+                self.must("sysctl", "-qw", *LIVES)
         except BaseException:
             self.remove()
             raise

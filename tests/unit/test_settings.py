@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import configparser
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conntrack_common.errors import InvalidRequest
+from conntrack_plugins.render import settings
 from conntrack_plugins.render.invocations import telegraf
 from conntrack_plugins.render.settings import BY_KEY, SETTINGS, assignment, defaults, load
 
@@ -52,9 +54,13 @@ def test_values_have_their_types(tmp_path: Path) -> None:
     assert found["checks"] == ("tcp.state[state=SYN_RECV],1,2", "cpu.drop/s,0,1")
 
 
-def test_no_file_gives_the_defaults(tmp_path: Path) -> None:
+def test_no_file_gives_the_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert loaded(tmp_path, "") == defaults()
-    assert load(AGENTS)["nagios"] == defaults() or Path("/etc/conntrack-plugins.conf").exists()
+    usual = tmp_path / "usual"
+    monkeypatch.setattr(settings, "FILE", str(usual))
+    assert load(AGENTS)["nagios"] == defaults()
+    usual.write_text("[all]\nwarning = 5\n", "ascii")
+    assert load(AGENTS)["nagios"]["warning"] == 5
 
 
 @pytest.mark.parametrize(
@@ -106,7 +112,7 @@ def test_a_file_that_can_not_be_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize("said", ["warning", "=80", "nosuch=1", "warning=x", "host=a\nb"])
 def test_what_the_command_line_can_not_mean(said: str) -> None:
     with pytest.raises(InvalidRequest, match="--set"):
-        load(AGENTS, said=[said])
+        load(AGENTS, os.devnull, [said])
 
 
 @given(text=st.text())
