@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
@@ -156,6 +157,21 @@ def whole_table(drain: str) -> Iterator[Pair]:
     yield Pair("list -o conntrack / conntrack -L", ours, listing, 4, 1.5)
 
 
+def peers(folder: str) -> Iterator[Pair]:
+    """Yield what the same takes with two libraries of Go; none where there is no Go."""
+    if not shutil.which("go", path=f"{PATH}:/usr/local/go/bin"):
+        print("libraries of Go: skipped, go is not installed")
+        return
+    binary = f"{folder}/peers"
+    environment = {**os.environ, "PATH": f"{PATH}:/usr/local/go/bin"}
+    subprocess.run(
+        ["go", "build", "-o", binary, "."], cwd=HERE / "peers", env=environment, check=True
+    )
+    count = [*command("conntrack-stat"), "count", "--json", "--by", "protocol"]
+    for name in ("ti-mo", "vishvananda"):
+        yield Pair(f"count by protocol / Go, {name}", count, [binary, name], 1)
+
+
 def older(tree: Path) -> Iterator[Pair]:
     """Yield what reading a large table costs here and in another checkout."""
     here, before = (from_tree("conntrack-stat", each) for each in (TREE, tree))
@@ -213,12 +229,12 @@ def main() -> None:
         drain = f"{folder}/drain"
         subprocess.run(["cc", "-O2", "-o", drain, str(HERE / "drain.c")], check=True)
         with room(args.entries):
-            large(args, drain)
+            large(args, folder, drain)
         if args.growth:
             growth(drain)
 
 
-def large(args: argparse.Namespace, drain: str) -> None:
+def large(args: argparse.Namespace, folder: str, drain: str) -> None:
     """Measure a table of the size that was asked for."""
     with filled(args.entries) as namespace:
         inside = namespace.argv([])
@@ -227,6 +243,9 @@ def large(args: argparse.Namespace, drain: str) -> None:
             measure(pair, args.runs, inside)
         if args.against:
             return
+        for pair in peers(folder):
+            measure(pair, args.runs, inside)
+            print(f"{'its peak memory':58} {cost([*inside, *pair.theirs]).peak:8.1f} MiB")
         count = [*inside, *command("conntrack-stat"), "count", "--json", "--by", DIMENSIONS]
         print(f"{'breakdown, peak memory':58} {cost(count).peak:8.1f} MiB   must 40, aim 20")
     small = min(args.entries, 100_000)
