@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -130,11 +131,18 @@ def run(case: Case, folder: Path) -> str:
     reads = not {*options[:1]} & READ_NO_PROC
     words = [*command(case.program), *["--proc-root", root][: 2 * reads], *more, *options]
     done = processes.run(words, env={**python_path(), "COLUMNS": "100"})
-    text = f"$ {case.program} {case.options}\n[{done.returncode}]\n{done.stdout}"
+    text = f"$ {case.program} {case.options}\n[{done.returncode}]\n{readable(done.stdout)}"
     text += f"--- standard error\n{done.stderr}" if done.stderr else ""
     text = text.replace(root, "PROC").replace(str(SYNC), "SYNC").replace(str(SETTINGS), "SETTINGS")
     text = re.sub(r"\d+ (?:days?|h|min|s)(?: \d+ (?:h|min|s))? old", "- old", text)
     return re.sub(r'("time": |"host": |on )("?[\w.-]+"?)(,|$)', r"\1-\3", text, flags=re.MULTILINE)
+
+
+def readable(output: str) -> str:
+    """JSON with a value a line, so that a diff shows which one changed; all else as it is."""
+    if not output.startswith("{"):
+        return output
+    return json.dumps(json.loads(output), indent=1, ensure_ascii=False) + "\n"
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.program}-{case.path.stem}")
