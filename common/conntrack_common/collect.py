@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     Part = TypeVar("Part")
 
-# All that conntrackd tells but expectations and its children.
+# All of conntrackd's statistics but expectations and its children.
 SYNC_REQUESTS = ("ct", "network", "cache", "runtime", "link", "queue")
 SYNC_TIMEOUT = 5.0  # seconds
 
@@ -41,7 +41,7 @@ def collect_in(
 ) -> list[Reading]:
     """Collect in each network namespace that `netns` means; an empty one is this thread's own.
 
-    What conntrackd says is read once, into a reading of its own that is of no namespace. Raises
+    conntrackd's statistics are read once, into a reading of its own without a namespace. Raises
     InvalidRequest for an unknown namespace, NotPermitted if it may not be entered, NotAvailable if
     it has gone.
     """
@@ -56,7 +56,7 @@ def collect_in(
 
     readings = list(entering.each(netns, read))
     if len(inside) < len(metrics):
-        # conntrackd is the host's: its socket is the same wherever this thread stands.
+        # conntrackd belongs to the host: its socket is the same in all namespaces.
         readings.append(collect([metric for metric in metrics if metric.source == "sync"], root))
     return readings
 
@@ -66,8 +66,8 @@ def collect(
 ) -> Reading:
     """Read what these metrics need, once.
 
-    With a filter, only the entries that it means are counted, in table.entries and table.usage,
-    too. It raises nothing: a part that can't be read is left out, with the reason in `failures`.
+    With a filter, only the entries that match are counted, in table.entries and table.usage, too.
+    It raises nothing: a part that can't be read is left out, with the reason in `failures`.
     """
     proc, wanted = root or ProcRoot(), {metric.source for metric in metrics}
     sysctls = _attempt(lambda: read_sysctls(proc)) if "sysctls" in wanted else None
@@ -114,7 +114,7 @@ def with_events(reading: Reading, counter: EventCounter) -> Reading:
 
 
 def require(readings: Sequence[Reading], metrics: Iterable[Metric]) -> Sequence[Reading]:
-    """Return the readings if they hold any quantity; raises the reason if there is none.
+    """Return the readings if they have any quantity; raises the reason if there is none.
 
     Malformed data raises in any case: no other number of that host can be trusted then.
     """
@@ -141,7 +141,7 @@ def _attempt(read: Callable[[], Part]) -> Part | ConntrackError:
 
 
 def read_sysctls(proc: ProcRoot) -> Sysctls:
-    """Return the table's size and settings from /proc; its size by ctnetlink where /proc lacks it.
+    """Return the table's size and settings from /proc, or its size by ctnetlink if they are hidden.
 
     Containers may hide the sysctls. Raises NotAvailable, NotPermitted, MalformedData.
     """
@@ -174,7 +174,7 @@ def read_counters(proc: ProcRoot) -> tuple[CpuCounters, ...]:
         try:
             return counters.cpu_counters()
         except ConntrackError:
-            raise error from None  # it says that ctnetlink is the other way, and what that needs
+            raise error from None  # it names ctnetlink as the other way, and what that needs
 
 
 def read_counts(proc: ProcRoot, filter_: Filter | None) -> TableCounts:
@@ -183,14 +183,14 @@ def read_counts(proc: ProcRoot, filter_: Filter | None) -> TableCounts:
     Raises NotPermitted, NotAvailable, Interrupted, MalformedData.
     """
     if not proc.is_live:
-        raise NotAvailable(f"{proc.path} is a copy of /proc, which holds no table of entries")
+        raise NotAvailable(f"{proc.path} is a copy of /proc, which has no table of entries")
     from conntrack_common.breakdown import count_margins
 
     return count_margins(filter_)
 
 
 def collect_sync(way: Way, peer: Way | None, timeout: float) -> Reading:
-    """Read what conntrackd says, and the other node's if there is a way to it; raises nothing."""
+    """Read conntrackd's statistics, and the other node's if there is a way; raises nothing."""
     own = _attempt(lambda: read_sync(way, timeout))
     other = None if peer is None else _attempt(lambda: read_sync(peer, timeout))
     parts = {"sync": own, "peer": other}
@@ -207,12 +207,12 @@ def collect_sync(way: Way, peer: Way | None, timeout: float) -> Reading:
 
 def _read_sync_beside(proc: ProcRoot) -> SyncStatistics:
     if not proc.is_live:
-        raise NotAvailable(f"conntrackd is not asked beside {proc.path}, a copy of /proc")
+        raise NotAvailable(f"conntrackd is not read together with {proc.path}, a copy of /proc")
     return read_sync()
 
 
 def read_sync(way: Way | None = None, timeout: float = SYNC_TIMEOUT) -> SyncStatistics:
-    """Return what conntrackd says, by its socket if no other way is given.
+    """Return conntrackd's statistics, by its socket if no other way is given.
 
     Raises DaemonUnused (without a way, where nobody runs it), DaemonUnreachable,
     DaemonNotAnswering, NotPermitted, MalformedData.

@@ -9,9 +9,9 @@ from conntrack_common.printable import printable
 
 
 class ConntrackError(Exception):
-    """Something that was asked for could not be had.
+    """Something that was asked for is not available.
 
-    Its sentence may quote what a file, a daemon or a user said, so it is shown printable.
+    Its sentence may quote a file, a daemon or a user, so it is shown printable.
     """
 
     def __str__(self) -> str:
@@ -27,7 +27,7 @@ class NotPermitted(ConntrackError):
 
 
 class MalformedData(ConntrackError):
-    """A source said something that does not fit its format; `author` is whose format it is."""
+    """A source does not keep to its format; `author` is whose format it is."""
 
     def __init__(self, source: str, where: str, problem: str, author: str = "the kernel") -> None:
         super().__init__(
@@ -41,7 +41,7 @@ class Interrupted(ConntrackError):
 
 
 class InvalidRequest(ConntrackError):
-    """What the user asked for cannot be meant: an unknown metric, a wrong expression."""
+    """What the user asked for is not understood: an unknown metric, a wrong expression."""
 
 
 class OutputLost(ConntrackError):
@@ -49,10 +49,10 @@ class OutputLost(ConntrackError):
 
 
 class Stranded(BaseException):
-    """A thread could not come back to its own network namespace, and so may not go on.
+    """A thread could not return to its own network namespace, and so may not continue.
 
-    All that it read from then on would be another namespace's; nobody who catches Exception, in
-    order to go on, catches this.
+    All that it read from then on would belong to another namespace; nobody who catches Exception,
+    in order to continue, catches this.
     """
 
 
@@ -61,7 +61,7 @@ class DaemonUnreachable(ConntrackError):
 
 
 class DaemonUnused(DaemonUnreachable):
-    """This host has no sign of conntrackd: nobody runs it, so nothing is down."""
+    """There is no sign of conntrackd on this host: nobody runs it, so nothing is down."""
 
 
 class DaemonNotAnswering(ConntrackError):
@@ -69,7 +69,7 @@ class DaemonNotAnswering(ConntrackError):
 
 
 class NoStatistics(ConntrackError):
-    """What was read in place of conntrackd's statistics holds none, or none to compare with."""
+    """What was read instead of conntrackd's statistics has none, or none to compare with."""
 
 
 class DaemonUnsupported(ConntrackError):

@@ -91,7 +91,7 @@ STATUS_FLAGS = {
     "OFFLOAD": 1 << 14,
     "HW_OFFLOAD": 1 << 15,
 }
-# Flags that say something about a connection; the others are the kernel's bookkeeping.
+# Flags that describe a connection; the others are the kernel's bookkeeping.
 TOLD_FLAGS = tuple(
     name
     for name in STATUS_FLAGS
@@ -120,7 +120,7 @@ def protocol_number(text: str) -> int:
             number = socket.getprotobyname(text)
         except (OSError, ValueError):  # ValueError: a NUL character
             raise InvalidRequest(
-                f"{text!r} is no protocol: known are {', '.join(names)}, the names in "
+                f"{text!r} is not a protocol: known are {', '.join(names)}, the names in "
                 "/etc/protocols, and numbers up to 255"
             ) from None
     return number

@@ -251,7 +251,7 @@ def test_a_command_that_can_not_come_back_ends_with_a_sentence(
     assert done.returncode == status, done
     said = (done.stdout if status == 3 else done.stderr).splitlines()
     assert len(said) == 1, done
-    assert "can't come back to its own network namespace" in said[0]
+    assert "can't return to its own network namespace" in said[0]
 
 
 def test_who_may_not_come_back_does_not_go() -> None:

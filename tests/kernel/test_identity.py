@@ -100,7 +100,7 @@ def test_one_made_anew_is_a_first_run(folder: Path, mark: str, way: str) -> None
 
 @marks
 def test_a_process_that_is_elsewhere_now_is_a_first_run(folder: Path, mark: str) -> None:
-    """As a process's number that is used again."""
+    """As a process ID that is used again."""
     with Namespace() as one, Namespace() as other:
         traffic.invalid(one, 20)
         traffic.invalid(other, 500)

@@ -66,7 +66,7 @@ def counted(namespace: Namespace) -> Iterator[Moved]:
         ("found", "NAT"),
         ("error", "an unknown connection"),
         ("expect_new", "Connections"),
-        ("expect_delete", "came true"),
+        ("expect_delete", "were met"),
     ],
 )
 def test_the_help_names_what_the_tests_below_do(counter: str, words: str) -> None:

@@ -135,4 +135,4 @@ def test_conntrackd_is_the_hosts_and_asked_once(folder: Path, netns: str) -> Non
     assert said.count("sync.messages.lost/s") == 1
     assert said.count("cpu.drop") == len(places)
     assert "absent" not in said
-    assert "does not tell" not in said
+    assert "does not show" not in said

@@ -219,7 +219,7 @@ def start() -> Iterator[str]:
     try:
         group.mkdir()
     except OSError as error:
-        pytest.skip(f"no control group can be made here: {error}")
+        pytest.skip(f"no control group can be created here: {error}")
     try:
         # In two steps: the shell that joins it has ended when the process is in its namespace.
         yield (

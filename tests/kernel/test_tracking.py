@@ -1,7 +1,7 @@
 """What doctor says about tracking, against a ping over loopback and the table after it.
 
 Where the kernel lists its hooks (nfnetlink_hook) they decide, elsewhere rules do: both must agree
-with the table, or doctor says that it can't be told.
+with the table, or doctor says that it is unknown.
 """
 
 from __future__ import annotations

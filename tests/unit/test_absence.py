@@ -77,12 +77,12 @@ def test_a_copy_holds_no_entries(words: list[str]) -> None:
     argv = [*program("conntrack-stat"), "count", "--proc-root", str(PROC / "ok"), *words]
     done = processes.run(argv, env=python_path())
     assert (done.returncode, done.stdout) == (1, "")
-    assert "is a copy of /proc, which holds no table of entries" in done.stderr
+    assert "is a copy of /proc, which has no table of entries" in done.stderr
 
 
 def test_conntrackd_is_not_asked_beside_a_copy() -> None:
     reading = collect(select(["sync.*"]), ProcRoot(str(PROC / "ok")))
-    assert "is not asked beside" in str(reading.failures["sync"])
+    assert "is not read together with" in str(reading.failures["sync"])
 
 
 @pytest.mark.parametrize("options", [["--netns", "self"], ["--proc-root", str(PROC / "ok")]])

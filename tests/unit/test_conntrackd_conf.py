@@ -189,7 +189,7 @@ def test_what_conntrackd_takes_and_passes_over_is_kept():
     )
     lines = [line.text for line in config.ignored]
     assert [line.partition(":")[0] for line in lines] == ["line 2", "line 4", "line 6", "line 10"]
-    assert "192.0.2.256 is no address" in lines[-1]
+    assert "192.0.2.256 is not an address" in lines[-1]
     assert config.links[0].destination is None
 
 
@@ -236,11 +236,11 @@ def test_the_interface_of_an_ipv6_group_stands_behind_it(text, unbound):
         ("General {\n HashSize\n}", 3, "HashSize takes a number, not '}'"),
         ("General {\n LockFile lock\n}", 2, "path"),
         ("General {\n Nice 5\n}", 2, "a number with a sign"),
-        ("General {\n Novelty on\n}", 2, "'Novelty' is no statement in General"),
+        ("General {\n Novelty on\n}", 2, "'Novelty' is not a statement in General"),
         ("General {\n Hashlimit 5\n}", 2, "did you mean HashLimit?"),
         ("general { }", 1, "did you mean General?"),
-        ("Sync { Mode ALARM {\nResendQueueSize 5 } }", 2, "is no statement in Mode"),
-        ("Sync { Options { ExpectationSync {\nOff\n} } }", 2, "is no statement in"),
+        ("Sync { Mode ALARM {\nResendQueueSize 5 } }", 2, "is not a statement in Mode"),
+        ("Sync { Options { ExpectationSync {\nOff\n} } }", 2, "is not a statement in"),
         ("Sync { UDP { IPv4_Destination_Address\nfw2.example.net } }", 2, "an IP address"),
         ("Sync { UDP {\nInterface dead } }", 2, "takes a name, not 'dead'"),
         ("General { PollSecs\n0 }", 1, "PollSecs takes a number above 0"),
@@ -248,26 +248,26 @@ def test_the_interface_of_an_ipv6_group_stands_behind_it(text, unbound):
         ("General { Scheduler { Priority 100 } }", 1, "0 to 99"),
         ("General { UNIX { Path /" + "x" * 107 + " } }", 1, "longer than 107 bytes"),
         ("Stats { LogFile /" + "x" * 256 + " }", 1, "longer than 256 bytes"),
-        ("Filter { }", 1, "is no statement outside of all blocks"),
+        ("Filter { }", 1, "is not a statement outside of all blocks"),
         ("General { Filter { State Accept { ESTABLISHED } } }", 1, "for TCP"),
         ("Helper { Type ftp inet udp { } }", 1, "no helper ftp for udp"),
         ("Helper { Type sip inet udp { } }", 1, "no helper sip"),
         ("Helper { Type ftp ipv4 tcp { } }", 1, "neither inet nor inet6"),
         ("Helper { Type ftp inet tcp { Policy sip { ExpectMax 1 } } }", 1, "no policy sip"),
         ("Helper { Type ftp inet tcp { Policy ftp { } } }", 1, "is empty"),
-        ("General { } # no line break behind it", 1, "'#' is no statement"),
+        ("General { } # no line break behind it", 1, "'#' is not a statement"),
         ("General {\n Systemd maybe\n}", 2, "on or off"),
         ('General {\n LockFile "/var/lock/x"\n}', 2, "quotes"),
         ("General {\n UNIX {\n Path /x\n}", 1, "never closed"),
-        ("General { }\n}", 2, "'}' is no statement"),
-        ("{ }", 1, "'{' is no statement"),
+        ("General { }\n}", 2, "'}' is not a statement"),
+        ("{ }", 1, "'{' is not a statement"),
         ("\nSync { Mode FAST { } }", 2, "Mode takes"),
         ("Sync { Mode FTFW\n }", 2, "FTFW takes a block in braces"),
         ("Stats { }\nSync { }", 2, "exclude each other"),
         ("Sync { UDP { }\nTCP { } }", 2, "all UDP"),
         ("Sync {" + "UDP { } " * 5 + "}", 1, "more than 4"),
         ("Sync { UDP Deflt { } }", 1, "Default"),
-        ("a { " * 2000, 1, "'a' is no statement"),
+        ("a { " * 2000, 1, "'a' is not a statement"),
         ("Helper { " + "Type ftp inet tcp { " * 2000, 1, "without an end"),
     ],
 )

@@ -105,4 +105,4 @@ def test_collectd_takes_what_can() -> None:
     settings = collectd.parse(lines)
     assert {metric.id.split(".")[0] for metric in settings.metrics} == {"cpu", "table"}
     assert (settings.interval, settings.netns) == (5.0, "all")
-    assert collectd.parse([("Netns", (1234.0,))]).netns == "1234"  # a process's number
+    assert collectd.parse([("Netns", (1234.0,))]).netns == "1234"  # a process ID

@@ -179,7 +179,7 @@ def test_redundant_links():
         ({"stats_log_file": "/none/c"}, [("sync.config.stats_log", "problem")]),
         ({"hash_size": -1}, [("sync.config.hash_size", "problem")]),
         (
-            {"ignored": (UnknownLine("", "line 3: X is no facility"),)},
+            {"ignored": (UnknownLine("", "line 3: X is not a facility"),)},
             [("sync.config.ignored", "warning")],
         ),
     ],

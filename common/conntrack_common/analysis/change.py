@@ -9,7 +9,7 @@ FEW = 10  # entries: in a small table, a hundredth is nothing
 
 
 def is_approximate(change: Change | None) -> bool | None:
-    """Tell whether a reading of the table is approximate; None if that is unknown.
+    """Return whether a reading of the table is approximate; None if that is unknown.
 
     It is if the hash table was resized meanwhile, or if the table changed by more than a hundredth
     of its entries (and more than ten of them).

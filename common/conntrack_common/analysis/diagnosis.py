@@ -27,7 +27,7 @@ PACKAGES = {
 
 
 def diagnose(host: Host) -> Iterator[Check]:
-    """Yield a check for each thing that matters, in the order in which to mend them."""
+    """Yield a check for each thing that matters, in the order in which to fix them."""
     yield _module(host)
     yield _tracking(host)
     yield _netlink(host)
@@ -59,7 +59,7 @@ def _module(host: Host) -> Check:
         PROBLEM,
         f"kernel {host.kernel} has no nf_conntrack, neither built in nor as a module",
         "install this kernel's modules (on Ubuntu linux-modules-extra), or run this outside "
-        "of the container",
+        "the container",
     )
 
 
@@ -75,14 +75,14 @@ def _tracking(host: Host) -> Check:
     if host.tracking.active:
         return Check("tracking", OK, _tracked(host.tracking))
     if host.tracking.active is None:
-        message = f"it can't be told whether connections are tracked here ({evidence})"
+        message = f"it is unknown whether connections are tracked here ({evidence})"
         return Check("tracking", UNKNOWN, message)
     return Check(
         "tracking",
         WARNING,
-        f"nothing was found that uses connection tracking here, so no packet makes an entry "
+        f"nothing was found that uses connection tracking here, so no packet creates an entry "
         f"({evidence})",
-        "a firewall or NAT rule switches it on, as: nft add rule inet filter input ct state "
+        "a firewall or NAT rule switches it on, such as: nft add rule inet filter input ct state "
         "invalid drop; 'conntrack-stat demo' shows it on a table of its own",
     )
 
@@ -95,7 +95,7 @@ def _tracked(tracking: Tracking) -> str:
     other = "IPv6" if tracking.families == ("IPv4",) else "IPv4"
     rest = f"{other} ones are not"
     if tracking.unread:
-        rest = f"whether {other} ones are can't be told, because {tracking.unread} can't be read"
+        rest = f"it is unknown whether {other} ones are, because {tracking.unread} can't be read"
     return f"{tracking.families[0]} connections are tracked {where}; {rest}"
 
 
@@ -125,7 +125,7 @@ def _usage(table: Sysctls) -> Check:
 def _size(table: Sysctls, memory: int | None) -> Iterator[Check]:
     if not table.limit or not table.buckets:
         return
-    chain = 2 * table.limit / table.buckets  # each entry stands in two chains
+    chain = 2 * table.limit / table.buckets  # each entry is in two chains
     status = WARNING if chain > 8 else OK
     yield Check(
         "buckets",
@@ -154,7 +154,7 @@ def _settings(table: Sysctls) -> Iterator[Check]:
     }
     for name, (value, gain) in gains.items():
         if value is None:
-            yield Check(name, UNKNOWN, f"this kernel does not tell nf_conntrack_{name}")
+            yield Check(name, UNKNOWN, f"this kernel does not show nf_conntrack_{name}")
         elif value:
             yield Check(name, OK, f"nf_conntrack_{name} is on: {gain}")
         else:
@@ -181,8 +181,8 @@ def _timeouts(host: Host) -> Iterator[Check]:
 def _boot(host: Host) -> Iterator[Check]:
     early = host.boot_module or host.module == "built-in"
     load = "" if early else LOAD_EARLY
-    other = [setting for setting in host.boot_settings if not _is_in_force(setting)]
-    for setting in other:
+    ineffective = [setting for setting in host.boot_settings if not _is_in_force(setting)]
+    for setting in ineffective:
         yield Check(
             "boot",
             WARNING,
@@ -192,9 +192,9 @@ def _boot(host: Host) -> Iterator[Check]:
             + (f", and {load}: {WHY_EARLY}" if load else ""),
         )
     if not host.boot_settings:
-        kept = "write it to /etc/sysctl.d/conntrack.conf, too" + (f", and {load}" if load else "")
-        yield Check("boot", OK, "what 'sysctl -w' sets here is gone after a reboot", kept)
-    elif not other:
+        remedy = "write it to /etc/sysctl.d/conntrack.conf, too" + (f", and {load}" if load else "")
+        yield Check("boot", OK, "what 'sysctl -w' sets here is lost at a reboot", remedy)
+    elif not ineffective:
         paths = ", ".join(sorted({setting.path for setting in host.boot_settings}))
         message = f"what {paths} sets is in force"
         if early:
@@ -233,14 +233,14 @@ def diagnose_daemon(
     if answer is None:
         pass
     elif isinstance(answer, ConntrackError):
-        # Debian's package configures a daemon that may never have been meant to run.
+        # Debian's package configures a daemon that nobody may want to run.
         states = {DaemonUnreachable: WARNING, NotPermitted: UNKNOWN}
         status = states.get(type(answer), PROBLEM)
         yield Check("sync.daemon", status, f"conntrackd gives no statistics: {answer}")
     else:
         yield Check("sync.daemon", OK, f"conntrackd answers (mode {config.mode})")
         for line in answer.unknown:
-            message = f"not understood of conntrackd's statistics: '{line.text}' ({line.section})"
+            message = f"'{line.text}' in conntrackd's statistics is not understood ({line.section})"
             yield Check("sync.unknown", WARNING, message, "please report it, with its version")
     yield from check_config(config, network)
 

@@ -14,8 +14,8 @@ def differences(
 ) -> dict[str, int] | None:
     """Return how much each counter grew, by name; None if they were reset in between.
 
-    Counters of one CPU (or one daemon) start anew together, so one that went back tells it of
-    all. A counter that went back by more than half of its range has wrapped at 2**bits;
+    Counters of one CPU (or one daemon) start anew together, so one that went back means that
+    all did. A counter that went back by more than half of its range has wrapped at 2**bits;
     by less, it was reset. Names that only one side has are left out.
     """
     grown = {}
@@ -34,8 +34,8 @@ def sum_of_rates(
 
     Each counter wraps by itself, so the differences are added and not the counters. It is
     unknown after a reset, when no time has passed, and when the two have no counter in common. A
-    counter that was reset from above half of its range looks like one that wrapped: it is taken for
-    one only if a CPU can have counted so far in that time.
+    counter that was reset from above half of its range looks like one that wrapped: it is treated
+    as one only if a CPU can have counted so far in that time.
     """
     grown = differences(before, now, bits)
     if not grown or seconds <= 0:

@@ -1,7 +1,6 @@
-"""Whether two conntrackd nodes hold the same connections.
+"""Whether two conntrackd nodes have the same connections.
 
-Numbers of entries are all that there is to compare, so this finds what must be missing, and not
-what may be.
+Only numbers of entries can be compared, so this finds what must be missing, and not what may be.
 """
 
 from __future__ import annotations
@@ -20,9 +19,9 @@ OFFERED, CREATED, UPDATED, RESYNCED = "offered", "created", "updated", "resynced
 
 def cache(statistics: SyncStatistics, name: str) -> Cache | None:
     """Return a node's cache of connections (not of expectations) by its name."""
-    for found in statistics.caches:
-        if (found.name, found.kind) == (name, "ct"):
-            return found
+    for candidate in statistics.caches:
+        if (candidate.name, candidate.kind) == (name, "ct"):
+            return candidate
     return None
 
 
@@ -38,12 +37,12 @@ def incomparable(own: SyncStatistics, peer: SyncStatistics) -> str:
     if external.disabled:
         return "the other node keeps no external cache (DisableExternalCache) to compare"
     if internal.active is None or external.active is None:
-        return "the statistics of both nodes do not hold the numbers of entries"
+        return "the numbers of entries are missing from the statistics of both nodes"
     return ""
 
 
 def missing_share(own: SyncStatistics, peer: SyncStatistics) -> float | None:
-    """Return which share of this node's internal cache the peer can't hold in both of its caches.
+    """Return which share of this node's internal cache can't be in either of the peer's caches.
 
     After a fail-over, the other node has the connections in its internal cache, and this one still
     has them, too. None if they can't be compared; 0 for a node with nothing to replicate, as a
@@ -57,20 +56,20 @@ def missing_share(own: SyncStatistics, peer: SyncStatistics) -> float | None:
 
 
 def not_external_share(own: SyncStatistics, peer: SyncStatistics) -> float | None:
-    """Return which share of this node's internal cache the peer's external cache lacks."""
+    """Return which share of this node's internal cache is missing from the peer's external one."""
     internal, external = cache(own, "internal"), cache(peer, "external")
     if internal is None or external is None or internal.active is None or external.active is None:
         return None
-    lacking = max(0, internal.active - external.active)
-    return lacking / internal.active if lacking else 0.0
+    missing = max(0, internal.active - external.active)
+    return missing / internal.active if missing else 0.0
 
 
 def takeover(own: SyncStatistics, peer: SyncStatistics) -> Mapping[str, int]:
-    """Return the counters that tell whether the peer takes over what this node offers it.
+    """Return the counters that show whether the peer takes over what this node offers it.
 
     An entry that the peer has, or had, is updated and not created; most are where it keeps no
     external cache. What a cache got from the kernel's table (`conntrackd -R`, at a fail-over) need
-    not be sent. Empty if a node does not say them.
+    not be sent. Empty if a node does not show them.
     """
     internal, external = cache(own, "internal"), cache(peer, "external")
     offered = internal.created if internal else None

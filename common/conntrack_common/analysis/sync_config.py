@@ -1,4 +1,4 @@
-"""Whether a conntrackd.conf fits the host: what the manual tells its reader to check by eye."""
+"""Whether a conntrackd.conf fits the host: what the manual asks its reader to compare by eye."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OK, WARNING, PROBLEM = "ok", "warning", "problem"
 def check_config(config: SyncConfig, host: HostNetwork) -> tuple[Check, ...]:
     """Return one finding for each thing that was looked at, in the order of the configuration.
 
-    What the host did not tell is not looked at. A `problem` keeps the daemon from starting or
+    What the host does not show is not looked at. A `problem` keeps the daemon from starting or
     from replicating; a `warning` makes it lose states under load or when something else fails.
     """
     findings = [*_ignored(config), *_paths(config, host), *_sizes(config, host)]
@@ -38,7 +38,7 @@ def _paths(config: SyncConfig, host: HostNetwork) -> Iterator[Check]:
         yield Check(
             "sync.config.socket",
             WARNING,
-            "no socket is configured: conntrackd runs, and can't be asked or told anything",
+            "no socket is configured: conntrackd runs, but accepts no requests",
             "add 'UNIX { Path /var/run/conntrackd.ctl }' to General",
         )
     named = (
@@ -58,8 +58,8 @@ def _path(check: str, path: str, host: HostNetwork) -> Check:
         return Check(
             check,
             PROBLEM,
-            f"{path} can't be made: there is no directory {directory}",
-            f"make it at each boot (systemd-tmpfiles), or name another than {path}",
+            f"{path} can't be created: there is no directory {directory}",
+            f"create it at each boot (systemd-tmpfiles), or name another than {path}",
         )
     if host.directories.get(path):
         return Check(check, PROBLEM, f"{path} is a directory", "name a file in it")
@@ -67,10 +67,10 @@ def _path(check: str, path: str, host: HostNetwork) -> Check:
         return Check(
             check,
             WARNING,
-            f"the path {path!r} holds a tab or another control character, which belongs to it",
+            f"the path {path!r} contains a tab or another control character, which is part of it",
             "end the path with a space or with the line",
         )
-    return Check(check, OK, f"{path} can be made")
+    return Check(check, OK, f"{path} can be created")
 
 
 def _sizes(config: SyncConfig, host: HostNetwork) -> Iterator[Check]:
@@ -99,13 +99,13 @@ def _sizes(config: SyncConfig, host: HostNetwork) -> Iterator[Check]:
 def _hash_limit(config: SyncConfig, conntrack_limit: int) -> Check:
     # Entries that ended stay in the cache until the other node has acknowledged it (man page).
     needed = conntrack_limit if config.mode == "stats" else 2 * conntrack_limit
-    said = f"HashLimit {config.hash_limit}, nf_conntrack_max {conntrack_limit}"
+    message = f"HashLimit {config.hash_limit}, nf_conntrack_max {conntrack_limit}"
     if config.hash_limit >= needed:
-        return Check("sync.config.hash_limit", OK, said)
+        return Check("sync.config.hash_limit", OK, message)
     return Check(
         "sync.config.hash_limit",
         WARNING,
-        f"{said}: the cache is full before the kernel's table"
+        f"{message}: the cache is full before the kernel's table"
         + ("" if config.hash_limit < conntrack_limit else ", since it keeps ended entries, too"),
         f"set HashLimit to {needed} or more",
     )
@@ -126,7 +126,7 @@ def _netlink_buffer(config: SyncConfig, size: int) -> Check:
 
 def _socket_buffer(name: str, size: int, limit: int) -> Check:
     # The daemon sets its buffers by SO_RCVBUFFORCE and SO_SNDBUFFORCE, whatever the limit.
-    said = f"the largest configured buffer is {size}, net.core.{name} {limit}"
+    message = f"the largest configured buffer is {size}, net.core.{name} {limit}"
     if size > limit:
-        said += ": conntrackd exceeds it by force, which needs CAP_NET_ADMIN (root has it)"
-    return Check(f"sync.config.{name}", OK, said)
+        message += ": conntrackd exceeds it by force, which needs CAP_NET_ADMIN (root has it)"
+    return Check(f"sync.config.{name}", OK, message)

@@ -12,7 +12,7 @@ from conntrack_common.model.conntrackd import HostNetwork, Interface, SyncConfig
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
 LARGEST_PORT = 65535
-ANY = ("0.0.0.0", "::")  # noqa: S104 - what conntrackd is told to listen on
+ANY = ("0.0.0.0", "::")  # noqa: S104 - what conntrackd listens on
 SPELLED = {"multicast": "Multicast", "udp": "UDP", "tcp": "TCP"}
 
 
@@ -90,7 +90,7 @@ def _address(name: str, link: SyncLink, interface: Interface, host: HostNetwork)
     if owners:
         what = f"{name}: {address} is an address of {owners[0]}, and not of {interface.name}"
         return Check(check, WARNING, what, remedy)
-    what = f"{name}: {address} is no address of this host, so conntrackd does not start"
+    what = f"{name}: {address} is not an address of this host, so conntrackd does not start"
     return Check(check, PROBLEM, what, remedy)
 
 
@@ -128,13 +128,13 @@ def _multicast_ipv6(name: str, link: SyncLink, interface: Interface) -> Check:
             WARNING,
             f"{name} has Interface before IPv6_address, so conntrackd leaves the choice of an "
             "interface to the kernel",
-            "write Interface behind IPv6_address",
+            "write Interface after IPv6_address",
         )
     return Check(check, OK, f"{name}: IPv6 multicast needs no address of {interface.name}")
 
 
 def _same(address: str) -> str:
-    """Return an address in one spelling; what is no address stays as it is."""
+    """Return an address in one spelling; what is not an address stays as it is."""
     from ipaddress import ip_address
 
     try:
@@ -152,7 +152,7 @@ def _port(name: str, link: SyncLink, earlier: tuple[SyncLink, ...]) -> Check:
         what = f"{name} has no {word}" if link.port is None else f"{name}: {word} {link.port} is 0"
         return Check(check, PROBLEM, what, remedy)
     if link.port != used:
-        what = f"{name}: {word} {link.port} is no port; conntrackd uses {used}"
+        what = f"{name}: {word} {link.port} is not a port; conntrackd uses {used}"
         return Check(check, WARNING, what, remedy)
     same = [other for other in earlier if other.port == link.port]
     if not same:
@@ -161,9 +161,9 @@ def _port(name: str, link: SyncLink, earlier: tuple[SyncLink, ...]) -> Check:
     # Two may not listen for TCP on one address.
     taken = {other.address for other in same} & {link.address, None, *ANY}
     if link.transport == "tcp" and (taken or link.address in (None, *ANY)):
-        what = f"{name}: {word} {link.port} is another link's, too, so conntrackd does not start"
+        what = f"{name}: {word} {link.port} is also another link's, so conntrackd does not start"
         return Check(check, PROBLEM, what, remedy)
-    return Check(check, WARNING, f"{name}: {word} {link.port} is another link's, too", remedy)
+    return Check(check, WARNING, f"{name}: {word} {link.port} is also another link's", remedy)
 
 
 def _peer(name: str, link: SyncLink) -> Iterator[Check]:
@@ -196,9 +196,9 @@ def _group(name: str, address: str | None) -> Check:
     try:
         group = ip_address(address)
     except ValueError:
-        return Check(check, PROBLEM, f"{name}: {address} is no IP address", remedy)
+        return Check(check, PROBLEM, f"{name}: {address} is not an IP address", remedy)
     if not group.is_multicast:
-        return Check(check, PROBLEM, f"{name}: {address} is no multicast address", remedy)
+        return Check(check, PROBLEM, f"{name}: {address} is not a multicast address", remedy)
     if group.version == 4 and group in ip_network("224.0.0.0/24"):
         return Check(
             check,

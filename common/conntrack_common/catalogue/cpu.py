@@ -1,6 +1,6 @@
 """The catalogue's part for the kernel's counters, each CPU by itself.
 
-What raises each one: net/netfilter/nf_conntrack_core.c, told in docs/counters.md.
+What raises each one: net/netfilter/nf_conntrack_core.c, explained in docs/counters.md.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def _counter(name: str, unit: str, text: str, absent_when: str = "") -> Metric:
         _cpu("counters", name),
         labels=("cpu",),
         bits=32,
-        absent_when=absent_when or "this kernel keeps no such counter",
+        absent_when=absent_when or "this kernel has no such counter",
     )
 
 
@@ -50,13 +50,13 @@ def _synproxy(name: str, unit: str, text: str) -> Metric:
     )
 
 
-_RETIRED = "newer kernels keep it no longer and show a constant 0"
+_RETIRED = "newer kernels no longer count it and always show 0"
 
 COUNTERS: tuple[Metric, ...] = (
     _counter(
         "found",
         "tuples",
-        "Addresses and ports that NAT meant to give a connection and found taken: it tries others.",
+        "Addresses and ports that NAT tried for a connection and found in use: it tries others.",
     ),
     _counter(
         "invalid",
@@ -66,7 +66,7 @@ COUNTERS: tuple[Metric, ...] = (
     _counter(
         "insert",
         "entries",
-        "Entries put in by programs (conntrackd, conntrack -I); those of packets are not counted.",
+        "Entries inserted by programs (conntrackd, conntrack -I), and not those of packets.",
     ),
     _counter(
         "insert_failed",
@@ -85,44 +85,44 @@ COUNTERS: tuple[Metric, ...] = (
     _counter(
         "error",
         "packets",
-        "ICMP packets that were malformed, or that report an error of an unknown connection.",
+        "ICMP packets that were malformed, or that reported an error of an unknown connection.",
     ),
-    _counter("search_restart", "lookups", "Lookups begun again: the hash table had changed."),
+    _counter("search_restart", "lookups", "Lookups restarted because the hash table had changed."),
     _counter(
         "clash_resolve",
         "entries",
-        "New entries that clashed with another, and whose packet went through all the same.",
+        "New entries that clashed with another, but whose packet passed all the same.",
         "kernels before Linux 5.10 do not count it",
     ),
     _counter(
         "chaintoolong",
         "entries",
-        "Entries that did not get in because a hash chain was too long: there are few buckets.",
+        "Entries not inserted because a hash chain was too long: there are too few buckets.",
         "kernels before Linux 5.15 do not count it",
     ),
     _counter(
         "expect_new",
         "connections",
-        "Connections that a helper had expected, as FTP's for data.",
+        "Connections that a helper had expected, such as FTP's data connections.",
     ),
     _counter("expect_create", "expectations", "Expectations added."),
     _counter(
         "expect_delete",
         "expectations",
-        "Expectations that ended: they came true, timed out or were deleted.",
+        "Expectations that ended: they were met, timed out or were deleted.",
     ),
-    _counter("searched", "entries", "Entries that lookups passed over.", _RETIRED),
-    _counter("new", "entries", "Entries made for packets that were not expected.", _RETIRED),
+    _counter("searched", "entries", "Entries that lookups skipped.", _RETIRED),
+    _counter("new", "entries", "Entries created for packets that were not expected.", _RETIRED),
     _counter("ignore", "packets", "Packets seen that were tracked already.", _RETIRED),
     _counter("delete", "entries", "Entries freed.", _RETIRED),
-    _counter("delete_list", "entries", "Entries taken out of the table.", _RETIRED),
+    _counter("delete_list", "entries", "Entries removed from the table.", _RETIRED),
 )
 
 # net/netfilter/nf_synproxy_core.c
 SYNPROXY: tuple[Metric, ...] = (
     _synproxy("syn_received", "packets", "SYNs that SYNPROXY has answered with a cookie."),
-    _synproxy("cookie_valid", "packets", "ACKs whose cookie was right: the client is real."),
-    _synproxy("cookie_invalid", "packets", "ACKs whose cookie was wrong or too old."),
-    _synproxy("cookie_retrans", "packets", "ACKs with a right cookie that came once more."),
+    _synproxy("cookie_valid", "packets", "ACKs with a valid cookie: the client is real."),
+    _synproxy("cookie_invalid", "packets", "ACKs with an invalid or old cookie."),
+    _synproxy("cookie_retrans", "packets", "ACKs with a valid cookie that arrived once more."),
     _synproxy("conn_reopened", "connections", "Closed connections that a client opened again."),
 )

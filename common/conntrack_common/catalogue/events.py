@@ -27,8 +27,8 @@ def _events(name: str, unit: str, text: str) -> Metric:
 
 
 EVENTS = (
-    _events("new", "events", "Entries that were new since the counting began."),
-    _events("update", "events", "Changes of entries since the counting began."),
-    _events("destroy", "events", "Entries that ended since the counting began."),
+    _events("new", "events", "New entries since counting began."),
+    _events("update", "events", "Changes of entries since counting began."),
+    _events("destroy", "events", "Entries that ended since counting began."),
     _events("lost", "overruns", "How often the kernel dropped events: the counts are too low."),
 )

@@ -1,4 +1,4 @@
-"""What a threshold is put on: `METRIC`, `METRIC[label=value]` and, for counters, `METRIC/s`."""
+"""What a threshold is set for: `METRIC`, `METRIC[label=value]` and, for counters, `METRIC/s`."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def parse(text: str) -> Expression:
     match = SYNTAX.fullmatch(text.strip())
     if not match:
         raise InvalidRequest(
-            f"{text!r} is no metric: write METRIC, METRIC[label=value] or METRIC/s, "
+            f"{text!r} is not a metric: write METRIC, METRIC[label=value] or METRIC/s, "
             "as cpu.early_drop/s"
         )
     metric = find(match["id"])
     if match["rate"] and metric.kind != COUNTER:
-        raise InvalidRequest(f"{metric.id} is a {metric.kind}, no counter: leave out '/s'")
+        raise InvalidRequest(f"{metric.id} is a {metric.kind} and not a counter: leave out '/s'")
     return Expression(metric, _labels(metric, match["labels"]), bool(match["rate"]))
 
 
@@ -58,7 +58,7 @@ def _labels(metric: Metric, text: str | None) -> tuple[tuple[str, str], ...]:
         if not (equals and value and name in metric.labels):
             known = ", ".join(metric.labels) or "none"
             raise InvalidRequest(
-                f"[{pair}] fits no label of {metric.id}: write [name=value] (its labels: {known})"
+                f"[{pair}] is not a label of {metric.id}: write [name=value] (its labels: {known})"
             )
         labels.append((name, value if metric.named is None else metric.named(value)))
     return tuple(labels)
@@ -68,14 +68,14 @@ def series(expression: Expression, reading: Reading) -> list[Series]:
     """Return the metric's values in a reading, one series for each combination of labels left.
 
     A label in SUMMED that the expression does not name is added up. A named value that a whole
-    read did not meet is 0; otherwise the list is empty where the reading lacks the metric.
+    read did not meet is 0; otherwise the list is empty where the reading has no such metric.
     """
     groups: dict[tuple[tuple[str, str], ...], dict[str, Value]] = {}
     for sample in samples(reading, [expression.metric]):
         if set(expression.labels) <= set(sample.labels):
             named = [name for name, _value in expression.labels]
-            kept = tuple(pair for pair in sample.labels if pair[0] not in (*named, *SUMMED))
-            groups.setdefault(kept, {})[key(sample)] = sample.value
+            rest = tuple(pair for pair in sample.labels if pair[0] not in (*named, *SUMMED))
+            groups.setdefault(rest, {})[key(sample)] = sample.value
     if not groups and expression.labels and _is_whole(expression.metric, reading):
         where = () if reading.netns is None else (("netns", reading.netns),)
         return [Series(where, {text(expression, where): 0})]
@@ -83,7 +83,7 @@ def series(expression: Expression, reading: Reading) -> list[Series]:
 
 
 def _is_whole(metric: Metric, reading: Reading) -> bool:
-    """Tell whether what a reading does not show of a metric with known labels is 0."""
+    """Return whether what a reading does not show of a metric with known labels is 0."""
     shown = {value for sample in samples(reading, [metric]) for _name, value in sample.labels}
     return metric.named is not None and bool(getattr(reading, metric.source)) and REST not in shown
 

@@ -46,7 +46,7 @@ CATALOGUE = (
     ),
 )
 BY_ID = {metric.id: metric for metric in CATALOGUE}
-# What anybody may read at once; all else reads the whole table.
+# What any user may read without delay; all else reads the whole table.
 CHEAP = tuple(metric for metric in CATALOGUE if metric.source in {"sysctls", "counters", ""})
 LISTED = " ('conntrack-stat metrics' lists them all)"
 
@@ -72,15 +72,15 @@ def select(patterns: Iterable[str]) -> tuple[Metric, ...]:
 
     chosen = set()
     for pattern in patterns:
-        found = {metric.id for metric in CATALOGUE if fnmatchcase(metric.id, pattern)}
-        if not found:
+        matching = {metric.id for metric in CATALOGUE if fnmatchcase(metric.id, pattern)}
+        if not matching:
             raise InvalidRequest(f"no metric matches {pattern!r}{nearest(pattern, BY_ID)}{LISTED}")
-        chosen |= found
+        chosen |= matching
     return tuple(metric for metric in CATALOGUE if metric.id in chosen)
 
 
 def sendable(patterns: Iterable[str]) -> tuple[Metric, ...]:
-    """Return the metrics that an agent that keeps asking can get, as `select` does.
+    """Return the metrics that an agent can get at every interval, as `select` does.
 
     The other node is asked by check_conntrackd and conntrack-stat sync alone. Raises
     InvalidRequest when a pattern matches nothing else.
@@ -88,13 +88,13 @@ def sendable(patterns: Iterable[str]) -> tuple[Metric, ...]:
     chosen = set()
     for pattern in patterns:
         matching = select([pattern])
-        sent = {metric for metric in matching if metric.source != "peer"}
-        if not sent:
+        own = {metric for metric in matching if metric.source != "peer"}
+        if not own:
             raise InvalidRequest(
                 f"{pattern} needs the other node's statistics, which only check_conntrackd and "
                 "'conntrack-stat sync' ask for (--peer-command, --peer-file, --peer-socket)"
             )
-        chosen |= sent
+        chosen |= own
     return tuple(metric for metric in CATALOGUE if metric in chosen)
 
 

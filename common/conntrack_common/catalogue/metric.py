@@ -17,7 +17,7 @@ class Metric(NamedTuple):
 
     `source` names the part of a Reading that it needs; `bits` is the width at which a counter
     wraps; `absent_when` says why a kernel that was read may not have it, and `why` which reason
-    holds for a reading ("" is that one). `named`, where the values of the label are known, returns
+    applies to a reading ("" is that one). `named`, where the values of the label are known, returns
     such a value as it is spelled here; it raises InvalidRequest.
     """
 
@@ -29,7 +29,7 @@ class Metric(NamedTuple):
     take: Callable[[Reading], Values]
     labels: tuple[str, ...] = ()
     bits: int = 0
-    absent_when: str = "this kernel does not tell it"
+    absent_when: str = "this kernel does not show it"
     why: Callable[[Reading], str] = lambda _reading: ""
     named: Callable[[str], str] | None = None
 

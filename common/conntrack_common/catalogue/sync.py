@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 NO_LIMIT = 2**31 - 1  # txqueue's maximum
-UNSUPPORTED = "conntrackd does not tell it in the mode it runs in"
+UNSUPPORTED = "conntrackd does not show it in the mode it runs in"
 NO_PEER = "the other node's statistics are needed: give --peer-file or --peer-command"
 
 
@@ -28,14 +28,14 @@ def _of_each(part: str, key: str, field: str) -> Callable[[Reading], Values]:
         rows: tuple[Any, ...] = getattr(reading.sync, part)
         if part == "caches":  # expectations have caches of the same names
             rows = tuple(row for row in rows if row.kind == "ct")
-        found = {(getattr(row, key),): getattr(row, field) for row in rows}
-        return {labels: value for labels, value in found.items() if value is not None}
+        values = {(getattr(row, key),): getattr(row, field) for row in rows}
+        return {labels: value for labels, value in values.items() if value is not None}
 
     return take
 
 
 def _of(parts: str, field: str) -> Callable[[Reading], Values]:
-    """Return what takes a field of the first part that has it: some stand in two answers."""
+    """Return what takes a field of the first part that has it: some are in two answers."""
 
     def take(reading: Reading) -> Values:
         for part in parts.split():
@@ -48,13 +48,13 @@ def _of(parts: str, field: str) -> Callable[[Reading], Values]:
 
 
 def _not_in_report(request: str) -> Callable[[Reading], str]:
-    """Return what tells why a saved report lacks what the answer to this request holds."""
+    """Return what explains why the answer to this request is missing from a saved report."""
     words = "conntrackd -s" if request == "ct" else f"conntrackd -s {request}"
 
     def why(reading: Reading) -> str:
         if reading.sync is None or reading.sync.report is None:
             return ""
-        return f"the report does not hold it: '{words}' prints it, in the modes that have it"
+        return f"the report does not contain it: '{words}' prints it, in the modes that have it"
 
     return why
 
@@ -122,19 +122,19 @@ CACHE = (
     ("active", "entries", 0, "Entries in a cache of conntrackd."),
     (
         *("objects", "entries", 0),
-        *("Entries in a cache, with dead ones kept for retransmission.", "cache"),
+        *("Entries in a cache, and dead ones kept for retransmission.", "cache"),
     ),
     ("created", "entries", 32, "Entries put into a cache, or injected into the kernel."),
     ("created_failed", "entries", 32, "Entries that could not be put into a cache."),
-    ("created_no_memory", "entries", 32, "Entries refused for want of memory.", "cache"),
+    ("created_no_memory", "entries", 32, "Entries refused because memory was short.", "cache"),
     (
         *("created_no_space", "entries", 32),
         *("Entries refused because HashLimit was reached.", "cache"),
     ),
     ("updated", "entries", 32, "Changes in a cache."),
     ("updated_failed", "entries", 32, "Changes that failed."),
-    ("destroyed", "entries", 32, "Entries taken from a cache."),
-    ("destroyed_failed", "entries", 32, "Entries that could not be taken from a cache."),
+    ("destroyed", "entries", 32, "Entries removed from a cache."),
+    ("destroyed_failed", "entries", 32, "Entries that could not be removed from a cache."),
 )
 LINK = (
     ("bytes_sent", "bytes", 64, "Bytes sent over a dedicated link."),
@@ -145,31 +145,31 @@ LINK = (
     ("errors_received", "packets", 64, "Packets that could not be received."),
 )
 MESSAGES = (
-    ("malformed", "messages", 64, "Messages from the other node that made no sense."),
+    ("malformed", "messages", 64, "Malformed messages from the other node."),
     ("lost", "gaps", 64, "Grows with gaps in the messages from the other node; no exact number."),
 )
 NETWORK = (
-    ("before", "messages", 64, "Messages that came twice or out of order."),
+    ("before", "messages", 64, "Messages that arrived twice or out of order."),
     ("wrong_version", "messages", 32, "Messages of another protocol version."),
-    ("malformed_header", "messages", 32, "Messages whose header made no sense."),
-    ("malformed_payload", "messages", 32, "Messages whose content made no sense."),
+    ("malformed_header", "messages", 32, "Messages with a malformed header."),
+    ("malformed_payload", "messages", 32, "Messages with a malformed payload."),
     ("bad_type", "messages", 32, "Messages of an unknown type."),
     ("truncated", "messages", 32, "Messages that were cut short."),
     ("bad_size", "messages", 32, "Messages of a wrong size."),
 )
 RUNTIME = (
     ("uptime", "seconds", 0, "Time since conntrackd started, in whole minutes."),
-    ("events_received", "events", 64, "Events that the kernel told conntrackd."),
-    ("events_filtered", "events", 64, "Events that its filter passed over."),
+    ("events_received", "events", 64, "Events that the kernel sent to conntrackd."),
+    ("events_filtered", "events", 64, "Events that its filter ignored."),
     ("netlink_overrun", "overruns", 32, "How often the kernel had to drop events."),
     ("catch_event_failed", "errors", 32, "Failures to read events, overruns among them."),
-    ("buffer_size", "bytes", 0, "Room for the kernel's events; it grows with overruns."),
-    ("resync_kernel_table", "resyncs", 32, "How often it read the kernel's table anew."),
-    ("flush_kernel_table", "flushes", 32, "How often it emptied the kernel's table."),
+    ("buffer_size", "bytes", 0, "Size of the buffer for events; it grows with overruns."),
+    ("resync_kernel_table", "resyncs", 32, "How often it read the kernel's table again."),
+    ("flush_kernel_table", "flushes", 32, "How often it flushed the kernel's table."),
     ("child_failed", "processes", 32, "Child processes that failed."),
     ("select_failed", "errors", 32, "Failures of select."),
     ("wait_failed", "errors", 32, "Failures of wait."),
-    ("local_read_failed", "clients", 32, "Clients that connected and asked nothing."),
+    ("local_read_failed", "clients", 32, "Clients that connected but sent no request."),
 )
 QUEUE = (
     ("length", "nodes", 0, "Elements in a queue."),
@@ -227,7 +227,7 @@ SYNC: tuple[Metric, ...] = (
         "sync.peer.created",
         COUNTER,
         "entries",
-        "Entries that the other node made: in its external cache, or in its kernel.",
+        "Entries that the other node created: in its external cache, or in its kernel.",
         "peer",
         _peer_created,
         bits=32,
@@ -237,8 +237,8 @@ SYNC: tuple[Metric, ...] = (
         "sync.peer.missing",
         GAUGE,
         "ratio",
-        "Share of this node's connections that the other node lacks: how many more they are than "
-        "it holds in its external and its internal cache together.",
+        "Share of this node's connections that the other node is missing: how many more there are "
+        "than in its external and its internal cache together.",
         "peer",
         _missing,
         absent_when=NO_PEER,

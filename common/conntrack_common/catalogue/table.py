@@ -80,7 +80,7 @@ def _one_of(known: Sequence[str], aliases: Mapping[str, str] = {}) -> Callable[[
 
     def named(value: str) -> str:
         if value.lower() not in spelled:
-            raise InvalidRequest(f"there is no {value!r}{nearest(value.upper(), known)}")
+            raise InvalidRequest(f"{value!r} is unknown{nearest(value.upper(), known)}")
         return spelled[value.lower()]
 
     return named
@@ -89,7 +89,7 @@ def _one_of(known: Sequence[str], aliases: Mapping[str, str] = {}) -> Callable[[
 def _zone(value: str) -> str:
     number = whole(value, UINT16)
     if number is None:
-        raise InvalidRequest(f"{value!r} is no zone: a zone is a number from 0 to {UINT16}")
+        raise InvalidRequest(f"{value!r} is not a zone: a zone is a number from 0 to {UINT16}")
     return str(number)
 
 
@@ -112,7 +112,7 @@ _NO_LIMIT = (
 SIZES = (
     _table("entries", "entries", "entries", "Entries in this namespace's table."),
     _table(
-        "limit", "limit", "entries", "Most entries that a table may hold (all namespaces: one)."
+        "limit", "limit", "entries", "Most entries that a table may have (all namespaces share it)."
     ),
     Metric(
         "table.usage",
@@ -124,7 +124,7 @@ SIZES = (
         absent_when=_NO_LIMIT,
     ),
     _table("buckets", "buckets", "buckets", "Size of the hash table (all namespaces share it)."),
-    _table("expect_limit", "expect_max", "expectations", "Most expectations that may wait."),
+    _table("expect_limit", "expect_max", "expectations", "Most expectations at a time."),
     _table("acct", "acct", "state", "1 if packets and bytes are counted per entry.", STATE),
     _table("timestamp", "timestamp", "state", "1 if entries keep their start time.", STATE),
     _table("events", "events", "state", "0 no events, 1 always, 2 while somebody listens.", STATE),
@@ -165,7 +165,7 @@ COUNTS = (
         "table.changed",
         GAUGE,
         "entries",
-        "How many entries came or went while the table was counted, as far as its size shows.",
+        "How many entries were added or removed while the table was counted, by its size.",
         "counts",
         _take_changed,
         absent_when=_NO_SIZE,

@@ -1,7 +1,7 @@
 """A command that is run for its output: bounded in time and size, and ended with this process.
 
 Its children are ended with it as far as this user may: what sudo started belongs to root, and ends
-by itself only if it was told to, as by timeout(1).
+by itself only if something ends it, such as timeout(1).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Asking conntrackd by its command, `conntrackd -s`, for users whom only sudo lets read.
 
-The command has no time-out of its own: a stopped daemon keeps it waiting for ever. It says nothing
+The command has no timeout of its own: a stopped daemon keeps it waiting for ever. It prints nothing
 on standard output when it fails, and exits with 0 when the answer is empty.
 """
 
@@ -30,7 +30,7 @@ TIMED_OUT = 124  # the exit status of timeout(1), where it is among the words
 class Command:
     """The command `conntrackd -s`, for a user whom only sudo lets read.
 
-    `words` are the program and what stands before it, as ("sudo", "-n", "conntrackd"); `config`
+    `words` are the program and what is before it, as ("sudo", "-n", "conntrackd"); `config`
     is conntrackd's -C. Raises InvalidRequest if options follow the program: it has deadly ones.
     """
 
@@ -90,7 +90,7 @@ def _not_in_time(command: str) -> DaemonNotAnswering:
 
 
 def _command_error(command: str, status: int, errors: str) -> ConntrackError:
-    said = (errors.strip().splitlines() or [f"exit status {status}"])[-1].strip()[:200]
+    reason = (errors.strip().splitlines() or [f"exit status {status}"])[-1].strip()[:200]
     if status == TIMED_OUT and not errors.strip():
         return _not_in_time(command)
     if "can't open config file" in errors:
@@ -104,7 +104,7 @@ def _command_error(command: str, status: int, errors: str) -> ConntrackError:
             f"this user may not use it; start it, or: {WAYS_TO_BE_PERMITTED}"
         )
     if any(word in errors for word in ("password is required", "not allowed", "may not run")):
-        return NotPermitted(f"'{command}' is refused ({said}): {WAYS_TO_BE_PERMITTED}")
+        return NotPermitted(f"'{command}' is refused ({reason}): {WAYS_TO_BE_PERMITTED}")
     return DaemonUnreachable(
-        f"'{command}' failed ({said}): run it by hand as this user to see what it lacks"
+        f"'{command}' failed ({reason}): run it by hand as this user to see what is missing"
     )

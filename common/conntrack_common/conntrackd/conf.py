@@ -1,4 +1,4 @@
-"""conntrackd.conf: where it stands, its socket, and what it says.
+"""conntrackd.conf: where it is, its socket, and what it says.
 
 Meaning: conntrack-tools src/read_config_yy.y, conntrackd.conf(5).
 """
@@ -14,7 +14,7 @@ from conntrack_common.conntrackd.conf_syntax import parse_statements, words
 from conntrack_common.errors import ConntrackError, InvalidRequest, NotPermitted
 from conntrack_common.model.conntrackd import SyncConfig
 
-# Where it stands: upstream and Debian; VyOS.
+# Where it is: upstream and Debian; VyOS.
 CONFIG_FILES = ("/etc/conntrackd/conntrackd.conf", "/run/conntrackd/conntrackd.conf")
 # There is no compiled default: Debian's package has the first, upstream's examples the second.
 SOCKETS = ("/var/run/conntrackd.sock", "/var/run/conntrackd.ctl")
@@ -46,12 +46,12 @@ def find_socket(configs: Iterable[str] = CONFIG_FILES, sockets: Iterable[str] = 
 
 def socket_of(text: str) -> str | None:
     """Return the socket that a conntrackd.conf names, broken or not."""
-    found, before = None, ""
+    socket, before = None, ""
     for word in words(text):
         if word.kind == PATH and before == "Path":
-            found = word.text
+            socket = word.text
         before = word.kind
-    return found
+    return socket
 
 
 def read_text(path: str) -> str:
@@ -61,7 +61,7 @@ def read_text(path: str) -> str:
             content = file.read(LONGEST_CONFIG + 1)
     except PermissionError as error:
         raise NotPermitted(
-            f"{path} may not be read by this user: let it be readable, or name the socket instead"
+            f"{path} may not be read by this user: make it readable, or name the socket instead"
         ) from error
     except (OSError, ValueError) as error:  # ValueError: a NUL character in the name
         problem = error.strerror if isinstance(error, OSError) else str(error)

@@ -1,4 +1,4 @@
-"""The grammar of conntrackd.conf: what may stand in each of its blocks.
+"""The grammar of conntrackd.conf: what each of its blocks may contain.
 
 Source: conntrack-tools src/read_config_yy.y, the same from 1.4.7 to 1.4.9.
 """
@@ -103,7 +103,7 @@ STATES = (
     *("SYN_SENT", "SYN_RECV", "ESTABLISHED", "FIN_WAIT", "CLOSE_WAIT", "LAST_ACK", "TIME_WAIT"),
     *("CLOSE", "CLOSED", "LISTEN"),
 )
-# The states of a list stand before `for TCP`, which ends it.
+# The states of a list come before `for TCP`, which ends it.
 TCP_STATES: Grammar = {**dict.fromkeys(STATES, (Form(),)), "for": _value("TCP")}
 PROTOCOLS: Grammar = dict.fromkeys(("TCP", "UDP", STRING), (Form(),))
 ADDRESSES: Grammar = {"IPv4_address": _value(IP), "IPv6_address": _value(IP)}
@@ -146,7 +146,7 @@ HELPER_TYPE: dict[str, tuple[Form, ...]] = {
     "QueueLen": NUMBERS,
     "Policy": (Form(((STRING,),), POLICY),),
 }
-# A type may stand within a type, though nobody needs it.
+# A type may be within a type, though nobody needs it.
 HELPER_TYPE["Type"] = (Form(((STRING,), (STRING,), (STRING,)), HELPER_TYPE),)
 HELPER: Grammar = {**HELPER_TYPE, "Setup": SWITCH}
 

@@ -26,7 +26,7 @@ LONGEST_POLICY = 16  # bytes
 def check_helper(path: str, helper: Statement) -> None:
     """Refuse the helpers of a block that conntrackd would not load; raises InvalidRequest.
 
-    What stands in a block may belong to the type after it, since conntrackd keeps it until then.
+    A policy may belong to the type after its block, since conntrackd keeps it until then.
     """
     waiting: list[Statement] = []
     _check(path, helper.block, waiting)

@@ -25,7 +25,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-# The fields that statements fill; what stands in no table needs none.
+# The fields that statements fill; what is in no table needs none.
 FIELDS = {
     "HashSize": "hash_size",
     "HashLimit": "hash_limit",
@@ -145,7 +145,7 @@ class _Reader:
         if statement.name == "Syslog":
             if word.kind not in (ON, OFF) and word.text not in FACILITIES:
                 known = ", ".join(FACILITIES)
-                self.ignore(word.line, f"Syslog {word.text} is no facility (known are {known})")
+                self.ignore(word.line, f"Syslog {word.text} is not a facility (known are {known})")
         elif word.kind == PATH:
             self.limit(statement, LONGEST_FILE)
             self.values[field] = word.text
@@ -162,7 +162,7 @@ class _Reader:
     def read_scheduler(self, scheduler: Statement) -> None:
         for statement in scheduler.block:
             if statement.name == "Type" and statement.value.lower() not in ("rr", "fifo"):
-                refuse(self.path, statement.line, f"Type {statement.value} is no RR and no FIFO")
+                refuse(self.path, statement.line, f"Type {statement.value} is neither RR nor FIFO")
             if statement.name == "Priority" and not 0 <= (number(statement.value) or 0) <= 99:
                 refuse(self.path, statement.line, "Priority takes a number from 0 to 99")
 
@@ -170,17 +170,17 @@ class _Reader:
         for listed in filter_.block:
             names = [statement.name for statement in listed.block]
             if listed.name == "State" and names and names[-1] != "for":
-                refuse(self.path, listed.block[-1].line, "the states need 'for TCP' behind them")
+                refuse(self.path, listed.block[-1].line, "the states need 'for TCP' after them")
             if listed.name == "Address":
                 for statement in listed.block:
                     self.network(statement)
 
     def network(self, statement: Statement) -> None:
-        """Note an address of a filter that conntrackd passes over."""
+        """Note an address of a filter that conntrackd ignores."""
         address, _, length = statement.value.partition("/")
         longest = 32 if statement.name == "IPv4_address" else 128
         if not is_address(statement.name, address) or (number(length or "0") or 0) > longest:
-            self.ignore(statement.line, f"{statement.value} is no network for {statement.name}")
+            self.ignore(statement.line, f"{statement.value} is not a network for {statement.name}")
 
     def read_stats(self, stats: Statement) -> None:
         for statement in stats.block:
@@ -229,7 +229,7 @@ class _Reader:
 
     def read_address(self, statement: Statement, values: dict[str, Any]) -> None:
         if not is_address(statement.name, statement.value):
-            what = f"{statement.value} is no address for {statement.name}"
+            what = f"{statement.value} is not an address for {statement.name}"
             self.ignore(statement.line, what)
             return
         values[LINK_FIELDS[statement.name]] = statement.value
@@ -255,7 +255,7 @@ class _Reader:
             refuse(self.path, statement.line, what)
 
     def ignore(self, line: int, problem: str) -> None:
-        """Keep what conntrackd takes and passes over."""
+        """Keep what conntrackd accepts and ignores."""
         self.ignored.append(UnknownLine("", f"line {line}: {problem}"))
 
     def result(self) -> SyncConfig:
@@ -275,7 +275,7 @@ class _Reader:
 
 
 def is_address(statement: str, text: str) -> bool:
-    """Tell whether conntrackd takes a text for an address of this statement's family.
+    """Return whether conntrackd reads a text as an address of this statement's family.
 
     The C library reads IPv4 here: numbers that begin with 0 are octal.
     """

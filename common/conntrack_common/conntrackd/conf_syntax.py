@@ -2,8 +2,8 @@
 
 Source: conntrack-tools src/read_config_lex.l and read_config_yy.y. Statements are case-sensitive,
 there are no quotes, and line breaks are blanks. Of the kinds of words that fit, the longest one
-counts, so that `dead` is an IPv6 address and no name; a path goes on to the next space or line, and
-`#`, `}` and tabs belong to it. A comment at the end of a file needs a line break behind it.
+counts, so that `dead` is an IPv6 address and not a name; a path ends at the next space or line, and
+`#`, `}` and tabs belong to it. A comment at the end of a file needs a line break after it.
 """
 
 from __future__ import annotations
@@ -92,8 +92,8 @@ class Statement(NamedTuple):
 def words(text: str) -> Iterator[Word]:
     """Yield the words of a file, and the END where conntrackd stops reading.
 
-    That is before a NUL or a byte beyond ASCII that stands in no comment and no path: the scanner
-    hands it on as a number that means the end.
+    That is before a NUL or a byte beyond ASCII outside of comments and paths: the scanner returns
+    it as a number that means the end.
     """
     place, line = 0, 1
     while True:
@@ -160,7 +160,7 @@ class _Parser:
         first = self.take()
         if all(form.follows for form in forms):
             self.expect(tuple(kind for form in forms for kind in form.follows), first.text)
-        # The next word tells which of the forms it is.
+        # The next word decides which of the forms it is.
         fitting = (form for form in forms if not form.follows or self.word.kind in form.follows)
         return self.form(first, next(fitting))
 
@@ -203,4 +203,4 @@ class _Parser:
         where = f"in {section}" if section else "outside of all blocks"
         near = get_close_matches(text, known, n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
-        refuse(self.path, self.word.line, f"{text!r} is no statement {where}{hint}")
+        refuse(self.path, self.word.line, f"{text!r} is not a statement {where}{hint}")

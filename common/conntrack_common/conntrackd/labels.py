@@ -7,7 +7,7 @@ from __future__ import annotations
 
 Fields = tuple[str, ...]
 
-# What stands under each heading: "label: numbers", or numbers that are followed by their units.
+# The lines under each heading: "label: numbers", or numbers that are followed by their units.
 CACHE: dict[str, Fields] = {
     "current active connections": ("active",),
     "connections created": ("created", "created_failed"),
@@ -22,7 +22,7 @@ CACHE: dict[str, Fields] = {
     "update OK/failed": ("updated", "updated_failed"),
     "deletion created/failed": ("destroyed", "destroyed_failed"),
 }
-# These two are followed by an "entry not found" each, which means something else after each.
+# These two are followed by an "entry not found" each, with another meaning after each.
 WITH_NOT_FOUND: dict[str, dict[str, Fields]] = {
     "update OK/failed": {**CACHE, "entry not found": ("updated_not_found",)},
     "deletion created/failed": {**CACHE, "entry not found": ("destroyed_not_found",)},
@@ -91,7 +91,7 @@ NODES: dict[str, Fields] = {"allocated queue nodes": ("nodes",)}
 NO_LABELS: dict[str, Fields] = {}
 NO_UNITS: dict[str, str] = {}
 
-# Headings that always read the same: the part of the record that they open, and what it holds.
+# Headings that are always the same: the part of the record that they open, and its fields.
 HEADINGS: dict[str, tuple[tuple[str, ...], dict[str, Fields], dict[str, str]]] = {
     "traffic processed": (("traffic",), NO_LABELS, TRAFFIC),
     "message tracking": (("tracking",), NO_LABELS, TRACKING),

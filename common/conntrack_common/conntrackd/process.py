@@ -1,6 +1,6 @@
 """What the host shows of conntrackd without asking it: its processes, its lock file, its socket.
 
-The lock file holds no process id (src/main.c: only O_EXCL), so it can't tell whose it is; the
+The lock file holds no process id (src/main.c: only O_EXCL), so it does not show whose it is; the
 daemon removes it, and the socket, unless it is killed.
 """
 
@@ -31,7 +31,7 @@ def read_facts(socket: str, lock_file: str, proc: ProcRoot) -> DaemonFacts:
 
 
 def is_used(configs: Iterable[str], socket: str, proc: ProcRoot) -> bool:
-    """Tell whether a configuration, the socket or a process shows that somebody runs the daemon.
+    """Return whether a configuration, the socket or a process shows that somebody runs the daemon.
 
     What this user may not see counts as seen. Raises nothing.
     """

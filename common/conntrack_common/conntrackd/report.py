@@ -57,12 +57,12 @@ class SavedReport:
                 facts = fstat(file.fileno())
         except PermissionError as error:
             raise NotPermitted(
-                f"{self.path} may not be read by this user: let it be readable, or run as root"
+                f"{self.path} may not be read by this user: make it readable, or run as root"
             ) from error
         except (OSError, ValueError) as error:  # ValueError: a NUL character in the name
             problem = error.strerror if isinstance(error, OSError) else str(error)
             raise InvalidRequest(
-                f"{self.name} can't be read ({problem}): name a file that holds the output of "
+                f"{self.name} can't be read ({problem}): name a file that contains the output of "
                 "'conntrackd -s'"
             ) from error
         if len(content) > LONGEST_REPORT:
@@ -75,8 +75,8 @@ class SavedReport:
 def read_statistics(way: Way, requests: Iterable[str], timeout: float) -> SyncStatistics:
     """Return what the daemon says to these requests (names of REQUESTS), in `timeout` seconds.
 
-    A request that its mode answers with nothing stands in `unsupported`. A saved report holds what
-    it holds: it is not asked. Raises DaemonUnreachable, DaemonNotAnswering, NotPermitted,
+    A request that its mode answers with nothing is in `unsupported`. A saved report has what it
+    has: it is not asked. Raises DaemonUnreachable, DaemonNotAnswering, NotPermitted,
     NotAvailable, MalformedData, InvalidRequest, NoStatistics (not one value was understood).
     """
     if isinstance(way, SavedReport):
@@ -100,13 +100,13 @@ def _nothing(source: str, text: str) -> NoStatistics:
     if not lines:
         return NoStatistics(
             f"{source} is empty, as conntrackd's statistics never are: see whether the program "
-            "that should give them failed"
+            "that should print them failed"
         )
     count = f"{len(lines)} line{'s' * (len(lines) > 1)}"
     quoted = printable(lines[0].strip())[:LONGEST_QUOTE]
     return NoStatistics(
-        f"{source} holds no statistics of conntrackd's in {count} (it begins with '{quoted}'): see "
-        "whether the program that should give them failed"
+        f"{source} has no statistics of conntrackd in {count} (it begins with '{quoted}'): see "
+        "whether the program that should print them failed"
     )
 
 

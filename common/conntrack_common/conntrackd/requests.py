@@ -13,7 +13,7 @@ from types import MappingProxyType
 from conntrack_common.errors import InvalidRequest, MalformedData
 
 # conntrackd's words for its statistics, and their numbers. `rsqueue` (32) is left out on purpose:
-# its answer may have 131,072 lines, and `queue` tells its length.
+# its answer may have 131,072 lines, and `queue` shows its length.
 REQUESTS: Mapping[str, int] = MappingProxyType(
     {
         "ct": 21,
@@ -28,7 +28,7 @@ REQUESTS: Mapping[str, int] = MappingProxyType(
 )
 LONGEST_ANSWER = 1 << 20  # bytes; real ones have about 1,000
 WAYS_TO_BE_PERMITTED = (
-    "run it as root, or read by command and allow in sudoers, word for word (a '*' would allow -k, "
+    "run it as root, or use --command and allow in sudoers, word for word (a '*' would allow -k, "
     "too), '/usr/bin/timeout 5 /usr/sbin/conntrackd -s' and each '-s NAME' that is read, or give "
     "the socket a group after each start of the daemon (chgrp and chmod 660)"
 )
@@ -39,8 +39,7 @@ def request_number(name: str) -> int:
     number = REQUESTS.get(name)
     if number is None:
         raise InvalidRequest(
-            f"conntrackd has no {name!r} statistics that are read here: "
-            f"ask for one of {', '.join(REQUESTS)}"
+            f"{name!r} is not a kind of conntrackd's statistics: use one of {', '.join(REQUESTS)}"
         )
     return number
 

@@ -62,8 +62,8 @@ class Socket:
             raise self._unreachable(error) from error
         if text and not text.endswith("\n"):
             raise DaemonNotAnswering(
-                f"conntrackd on {self.path} broke off in the middle of a line: it ended or was "
-                "restarted just now; ask again"
+                f"the answer on {self.path} ends in the middle of a line: conntrackd ended or was "
+                "restarted just now; try again"
             )
         return text
 
@@ -104,10 +104,10 @@ class Socket:
             return NotPermitted(f"{self.path} may not be used by this user: {WAYS_TO_BE_PERMITTED}")
         if error.errno == errno.EAGAIN:
             return DaemonNotAnswering(
-                f"{self.path} has as many clients waiting as conntrackd allows: it is stopped or "
+                f"as many clients wait on {self.path} as conntrackd allows: it is stopped or "
                 "hangs; look at it with 'ps -C conntrackd -o pid,stat,args'"
             )
         return DaemonUnreachable(
-            f"conntrackd could not be asked on {self.path} ({error.strerror}): see whether it "
+            f"conntrackd can't be reached on {self.path} ({error.strerror}): see whether it "
             "runs, and whether this path is its socket"
         )

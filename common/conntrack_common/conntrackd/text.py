@@ -68,8 +68,8 @@ PROMPT = re.compile(r"\[?[\w.-]+@[\w.-]+(?:[: ][\w~/.-]*)?\]?[#$>%](?: .*)?")
 def parse_statistics(text: str, request: str = "ct") -> SyncStatistics:
     """Return what one or several answers say; the text may hold any number of them.
 
-    `request` is what the first of them answers: only it tells caches of expectations from those
-    of connections. Of a number that is said twice, the later counts. A line that is not
+    `request` is what the first of them answers: nothing else distinguishes caches of expectations
+    from those of connections. Of a number that occurs twice, the later counts. A line that is not
     understood, or whose number can't be read, is kept in `unknown`. Raises nothing.
     """
     reader = _Reader("expect" if request == "expect" else "ct")
@@ -118,7 +118,7 @@ def _merge_rows(first: tuple[Any, ...], second: tuple[Any, ...], width: int) -> 
 
 
 class _Reader:
-    """What the lines said so far, and the section that the next one stands in."""
+    """What the lines said so far, and the section that the next one is in."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
@@ -130,7 +130,7 @@ class _Reader:
         self.leave("")
 
     def leave(self, section: str) -> None:
-        """Stand in a section of which nothing is known, so that its labels are nobody's."""
+        """Be in an unknown section, so that its labels are not taken for those of another."""
         self.section = section
         self.labels, self.units = NO_LABELS, NO_UNITS
         self.values: dict[str, Any] = {}
@@ -138,7 +138,7 @@ class _Reader:
     def enter(
         self, section: str, part: tuple[str, ...], labels: dict[str, Fields], units: dict[str, str]
     ) -> None:
-        """Stand in a section whose numbers belong to that part of the record."""
+        """Be in a section whose numbers belong to that part of the record."""
         self.section, self.labels, self.units = section, labels, units
         self.values = self.parts.setdefault(part, {})
 
@@ -199,7 +199,7 @@ class _Reader:
         return True
 
     def read_joined(self, text: str) -> bool:
-        """Take a line that stands behind its heading."""
+        """Take a line that follows its heading on the same line."""
         label, _, rest = text.partition(":")
         if label in self.labels:
             return self.read_numbers(label, rest)
@@ -255,7 +255,7 @@ class _Reader:
     def read_other(self, line: str) -> bool:
         """Take a line that fits no section: the resend queue's, a child's, a shell's."""
         if RESEND_LINE.match(line):
-            return True  # its length stands above
+            return True  # its length is above
         child, resend = CHILD.fullmatch(line), RESEND_HEADING.fullmatch(line)
         command = COMMAND.fullmatch(line)
         if child:

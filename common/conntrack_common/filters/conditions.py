@@ -38,7 +38,7 @@ class Network(NamedTuple):
         return self.mask == b"\xff" * len(self.mask)
 
     def holds(self, at: int) -> Holds:
-        """Return what tells whether the address at this place of a tuple of values is meant."""
+        """Return what tests whether the address at this place of a tuple of values matches."""
         wanted, size = self.address, len(self.address)
         if self.is_one:
             return lambda values: values[at] == wanted
@@ -57,17 +57,17 @@ class Network(NamedTuple):
 
 
 class Nat(NamedTuple):
-    """What an end was translated to; what is None is any."""
+    """What an end was translated to; None is any."""
 
     network: Network | None = None
     port: int | None = None
 
 
 class End(NamedTuple):
-    """An end of a connection: the flag that says that NAT has decided on it, and where it shows.
+    """An end of a connection: the flag that shows that NAT has decided on it, and its fields.
 
-    `reply` are the fields that have the values of `orig` unless it was translated. It is this that
-    tells, as in conntrack(8), and not SRC_NAT and DST_NAT: IPVS sets no such flags.
+    `reply` are the fields that have the values of `orig` unless it was translated. This decides,
+    as in conntrack(8), and not SRC_NAT and DST_NAT: IPVS sets no such flags.
     """
 
     done: int
@@ -122,7 +122,7 @@ def labelled(bits: int) -> Callable[[int], Holds]:
 
 
 def translated(nat: Nat, *ends: End) -> Requirement:
-    """Return the test whether one of these ends was translated, and to what is meant."""
+    """Return the test whether one of these ends was translated, and to what is wanted."""
     fields = [field for end in ends for field in ("status", *end.orig, *end.reply)]
 
     def bind(*places: int) -> Holds:

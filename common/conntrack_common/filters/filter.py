@@ -1,4 +1,4 @@
-"""conntrack(8)'s filters: which entries of the table are meant.
+"""conntrack(8)'s filters: which entries of the table match.
 
 Meaning: conntrack(8), "FILTER PARAMETERS", and filter_nat and nfct_filter of conntrack-tools'
 src/conntrack.c. The kernel leaves out what it can (ctnetlink/kernel_filter.py), and everything is
@@ -52,7 +52,7 @@ MANY = {**{name: name for name in PORTS}, "icmp_id": "orig_icmp_id"}
 
 
 class Filter(NamedTuple):
-    """Which entries are meant; what is None is left open.
+    """Which entries match; None leaves a field open.
 
     `status` are flags that must be set and flags that must not be; `mark` is a value and its mask;
     `labels` are bits that must be set; `secmark` is a security context's name, or its number.
@@ -94,7 +94,7 @@ class Filter(NamedTuple):
 
     @property
     def families(self) -> tuple[int, ...]:
-        """The address families that can be meant: both, one, or none."""
+        """The address families that can match: both, one, or none."""
         nats = [nat for name in NATS if (nat := getattr(self, name)) is not None]
         networks = [getattr(self, name) for name in NETWORKS] + [nat.network for nat in nats]
         wanted = {network.family for network in networks if network is not None}
@@ -104,7 +104,7 @@ class Filter(NamedTuple):
 
     @property
     def _is_about_ports(self) -> bool:
-        """True where a port is meant and GRE's keys, which stand in its place, are not."""
+        """True where a port is wanted and GRE's keys, which have the same fields, are not."""
         return self.protocol is None and any(getattr(self, name) is not None for name in PORTS)
 
     @property
@@ -118,7 +118,7 @@ class Filter(NamedTuple):
         return tuple(names)
 
     def accepts(self, fields: Mapping[str, Any]) -> bool:
-        """Tell whether entries whose `key` fields have these values are meant.
+        """Return whether entries whose `key` fields have these values match.
 
         Raises InvalidRequest if that can't be known: the number of a context that has a name.
         """
@@ -145,7 +145,7 @@ class Filter(NamedTuple):
 
     @property
     def test(self) -> Holds | None:
-        """What tells whether an entry whose `tested` fields have these values is meant."""
+        """What tests whether an entry whose `tested` fields have these values matches."""
         at = self.tested.index
         tests = [test.bind(*map(at, test.fields)) for test in self._tests()]
         return all_of(tests) if tests else None
@@ -198,13 +198,13 @@ class Filter(NamedTuple):
 
 
 def _has_context(wanted: int | str, context: bytes | None) -> bool:
-    """Tell whether an entry's security context is that of a --secmark."""
+    """Return whether an entry's security context is that of a --secmark."""
     if context is None:
         return wanted == 0
     name = context.rstrip(b"\0").decode("utf-8", "replace")
     if isinstance(wanted, int):
         raise InvalidRequest(
-            f"--secmark {wanted}: the kernel tells contexts by name and not by number: "
-            f"give the name, as {name}"
+            f"--secmark {wanted}: the kernel shows contexts by name and not by number: "
+            f"give the name, such as {name}"
         )
     return name == wanted

@@ -61,40 +61,45 @@ class Option(NamedTuple):
         return self.metavar.endswith(",…")
 
 
+ORIGINAL, REPLY = "original direction", "reply direction"
+TO = "to this address and port, if given"
+
 OPTIONS = (
     Option(("-p", "--proto", "--protonum"), "proto", "PROTO", "protocol: tcp, udp … or a number"),
-    Option(("--state",), "state", "STATE", "TCP, SCTP or DCCP state, as ESTABLISHED"),
-    Option(("-s", "--orig-src", "--src"), "orig_src", "IP[/N]", "source of the first packet"),
-    Option(("-d", "--orig-dst", "--dst"), "orig_dst", "IP[/N]", "destination of the first packet"),
-    Option(("--mask-src",), "mask_src", "MASK", "the mask of --orig-src, as 255.255.255.0"),
-    Option(("--mask-dst",), "mask_dst", "MASK", "the mask of --orig-dst"),
-    Option(("-r", "--reply-src"), "reply_src", "IP[/N]", "source of the reply"),
-    Option(("-q", "--reply-dst"), "reply_dst", "IP[/N]", "destination of the reply"),
-    Option(("--sport", "--orig-port-src"), "orig_sport", "PORT", "source port: number or name"),
-    Option(("--dport", "--orig-port-dst"), "orig_dport", "PORT", "destination port"),
-    Option(("--reply-port-src",), "reply_sport", "PORT", "source port of the reply"),
-    Option(("--reply-port-dst",), "reply_dport", "PORT", "destination port of the reply"),
-    Option(("--icmp-type",), "icmp_type", "NUMBER", "ICMP's type"),
-    Option(("--icmp-code",), "icmp_code", "NUMBER", "ICMP's code"),
-    Option(("--icmp-id",), "icmp_id", "NUMBER", "ICMP's identifier"),
-    Option(("--icmpv6-type",), "icmpv6_type", "NUMBER", "ICMPv6's type"),
-    Option(("--icmpv6-code",), "icmpv6_code", "NUMBER", "ICMPv6's code"),
-    Option(("--icmpv6-id",), "icmpv6_id", "NUMBER", "ICMPv6's identifier"),
-    Option(("--srckey", "--orig-key-src"), "orig_key_src", "KEY", "GRE's source key"),
-    Option(("--dstkey", "--orig-key-dst"), "orig_key_dst", "KEY", "GRE's destination key"),
-    Option(("--reply-key-src",), "reply_key_src", "KEY", "GRE's source key of the reply"),
-    Option(("--reply-key-dst",), "reply_key_dst", "KEY", "GRE's destination key of the reply"),
-    Option(("-f", "--family"), "family", "ipv4|ipv6", "one address family (default: both)"),
+    Option(("--state",), "state", "STATE", "TCP, SCTP or DCCP state, such as ESTABLISHED"),
+    Option(("-s", "--orig-src", "--src"), "orig_src", "IP[/N]", f"source address, {ORIGINAL}"),
+    Option(("-d", "--orig-dst", "--dst"), "orig_dst", "IP[/N]", f"destination address, {ORIGINAL}"),
+    Option(("--mask-src",), "mask_src", "MASK", "mask of --orig-src, such as 255.255.255.0"),
+    Option(("--mask-dst",), "mask_dst", "MASK", "mask of --orig-dst"),
+    Option(("-r", "--reply-src"), "reply_src", "IP[/N]", f"source address, {REPLY}"),
+    Option(("-q", "--reply-dst"), "reply_dst", "IP[/N]", f"destination address, {REPLY}"),
+    Option(("--sport", "--orig-port-src"), "orig_sport", "PORT", f"source port, {ORIGINAL}"),
+    Option(("--dport", "--orig-port-dst"), "orig_dport", "PORT", f"destination port, {ORIGINAL}"),
+    Option(("--reply-port-src",), "reply_sport", "PORT", f"source port, {REPLY}"),
+    Option(("--reply-port-dst",), "reply_dport", "PORT", f"destination port, {REPLY}"),
+    Option(("--icmp-type",), "icmp_type", "NUMBER", "ICMP type"),
+    Option(("--icmp-code",), "icmp_code", "NUMBER", "ICMP code"),
+    Option(("--icmp-id",), "icmp_id", "NUMBER", "ICMP identifier"),
+    Option(("--icmpv6-type",), "icmpv6_type", "NUMBER", "ICMPv6 type"),
+    Option(("--icmpv6-code",), "icmpv6_code", "NUMBER", "ICMPv6 code"),
+    Option(("--icmpv6-id",), "icmpv6_id", "NUMBER", "ICMPv6 identifier"),
+    Option(("--srckey", "--orig-key-src"), "orig_key_src", "KEY", f"GRE source key, {ORIGINAL}"),
+    Option(
+        ("--dstkey", "--orig-key-dst"), "orig_key_dst", "KEY", f"GRE destination key, {ORIGINAL}"
+    ),
+    Option(("--reply-key-src",), "reply_key_src", "KEY", f"GRE source key, {REPLY}"),
+    Option(("--reply-key-dst",), "reply_key_dst", "KEY", f"GRE destination key, {REPLY}"),
+    Option(("-f", "--family"), "family", "ipv4|ipv6", "address family (default: both)"),
     Option(("-m", "--mark"), "mark", "MARK[/MASK]", "connection mark"),
     Option(("-l", "--label"), "label", "LABEL,…", "all of these labels: names or numbers"),
     Option(("-c", "--secmark"), "secmark", "CONTEXT", "security context"),
-    Option(("-u", "--status"), "status", "FLAG,…", "all of these flags, none of these !FLAGs"),
+    Option(("-u", "--status"), "status", "FLAG,…", "all of these status flags; !FLAG: without it"),
     Option(("-w", "--zone"), "zone", "ZONE", "conntrack zone of both directions"),
-    Option(("--orig-zone",), "orig_zone", "ZONE", "zone of the original direction alone"),
-    Option(("--reply-zone",), "reply_zone", "ZONE", "zone of the reply direction alone"),
-    Option(("-n", "--src-nat"), "src_nat", "IP[:PORT]", "with translated source (to IP, PORT)"),
-    Option(("-g", "--dst-nat"), "dst_nat", "IP[:PORT]", "with translated destination"),
-    Option(("-j", "--any-nat"), "any_nat", "IP[:PORT]", "translated either way"),
+    Option(("--orig-zone",), "orig_zone", "ZONE", f"conntrack zone, {ORIGINAL} only"),
+    Option(("--reply-zone",), "reply_zone", "ZONE", f"conntrack zone, {REPLY} only"),
+    Option(("-n", "--src-nat"), "src_nat", "IP[:PORT]", f"source NAT, {TO}"),
+    Option(("-g", "--dst-nat"), "dst_nat", "IP[:PORT]", f"destination NAT, {TO}"),
+    Option(("-j", "--any-nat"), "any_nat", "IP[:PORT]", f"source or destination NAT, {TO}"),
 )
 FLAGS = {option.name: option.flags[-1] for option in OPTIONS}
 
@@ -117,13 +122,13 @@ def build(words: Mapping[str, str]) -> Filter:
 
 
 def _mask(parsed: dict[str, Any], name: str, mask: str) -> None:
-    """Give a network the mask that an option of its own says."""
+    """Give a network the mask that has an option of its own."""
     if mask in parsed:
         if name not in parsed:
             raise InvalidRequest(f"{FLAGS[mask]} is the mask of {FLAGS[name]}, which is missing")
         network, given = parsed[name], parsed.pop(mask)
         if len(network.address) != len(given):
-            raise InvalidRequest(f"{FLAGS[mask]} and {FLAGS[name]} are of two address families")
+            raise InvalidRequest(f"{FLAGS[mask]} and {FLAGS[name]} have two address families")
         parsed[name] = network._replace(mask=given)
 
 
@@ -132,8 +137,8 @@ def _protocol_of(words: Mapping[str, str], protocol: int | None) -> dict[str, in
     for name in IMPLIED.keys() & words.keys():
         if protocol not in {None, IMPLIED[name]}:
             raise InvalidRequest(
-                f"{FLAGS[name]} is for {protocol_name(IMPLIED[name])} alone: leave it out, "
-                "or the option that asks for another protocol"
+                f"{FLAGS[name]} is only for {protocol_name(IMPLIED[name])}: leave it out, "
+                "or the option that chooses another protocol"
             )
         protocol = IMPLIED[name]
     if protocol is None:
@@ -150,14 +155,14 @@ def _check(wanted: Filter) -> None:
     if wanted.state is not None and wanted.protocol is not None and wanted.state not in states:
         name = protocol_name(wanted.protocol)
         known = f"known are {', '.join(states)}" if states else "it has no states"
-        raise InvalidRequest(f"{wanted.state!r} is no state of {name}: {known}")
+        raise InvalidRequest(f"{wanted.state!r} is not a state of {name}: {known}")
     if wanted.any_nat is not None and (wanted.src_nat, wanted.dst_nat) != (None, None):
         raise InvalidRequest("--any-nat can't be given with --src-nat or --dst-nat")
     if not wanted.families:
         raise InvalidRequest("the filter names IPv4 and IPv6 at once, and no entry is both")
     required, forbidden = wanted.flags
     if required & forbidden:
-        raise InvalidRequest("--status asks for a flag and its opposite at once")
+        raise InvalidRequest("--status has a flag and its opposite at once")
 
 
 # How each option's text is read, and the field of Filter that it becomes.

@@ -1,7 +1,8 @@
 """The values of conntrack(8)'s filter options, read from text.
 
-Each function raises InvalidRequest for a text that is none. Numbers are read as conntrack(8) reads
-them: marks, zones, keys and contexts as C's strtoul does (16, 0x10, 020), others by their digits.
+Each function raises InvalidRequest for a text that is not understood. Numbers are read as
+conntrack(8) reads them: marks, zones, keys and contexts as C's strtoul does (16, 0x10, 020), others
+by their digits.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def parse_network(text: str) -> Network:
         return Network(packed, parse_mask(length))
     ones = whole(length, bits) if slash else bits
     if ones is None:
-        raise InvalidRequest(f"{text!r} is no prefix: its length is 0 to {bits}")
+        raise InvalidRequest(f"{text!r} is not a prefix: its length is 0 to {bits}")
     return Network(packed, ((1 << bits) - (1 << bits - ones)).to_bytes(len(packed), "big"))
 
 
@@ -39,7 +40,7 @@ def _packed(address: str, text: str) -> bytes:
     try:
         return socket.inet_pton(family, address)
     except (OSError, ValueError):  # ValueError: a NUL character, before Python 3.10
-        raise InvalidRequest(f"{text!r} is no address: write 192.0.2.1 or 10.0.0.0/8") from None
+        raise InvalidRequest(f"{text!r} is not an address: write 192.0.2.1 or 10.0.0.0/8") from None
 
 
 def parse_mask(text: str) -> bytes:
@@ -47,7 +48,7 @@ def parse_mask(text: str) -> bytes:
     try:
         return _packed(text, text)
     except InvalidRequest:
-        raise InvalidRequest(f"{text!r} is no mask: write it as an address") from None
+        raise InvalidRequest(f"{text!r} is not a mask: write it as an address") from None
 
 
 def parse_nat(text: str) -> Nat:
@@ -78,7 +79,7 @@ def parse_port(text: str) -> int:
     try:
         return socket.getservbyname(text)
     except (OSError, ValueError):
-        raise InvalidRequest(f"{text!r} is no port: give 0 to 65535, or a service's name") from None
+        raise InvalidRequest(f"{text!r} is not a port: give 0 to 65535 or a service name") from None
 
 
 def parse_status(text: str) -> tuple[int, int]:
@@ -89,12 +90,12 @@ def parse_status(text: str) -> tuple[int, int]:
         name = word[negated:]
         if name not in STATUS_WORDS:
             known = ", ".join(STATUS_WORDS)
-            raise InvalidRequest(f"{word!r} is no status: known are {known}, and ! before one")
+            raise InvalidRequest(f"{word!r} is not a status: known are {known}, and ! before one")
         wanted, unwanted = STATUS_WORDS[name]
         required |= unwanted if negated else wanted
         forbidden |= wanted if negated else unwanted
     if required == forbidden == 0:
-        raise InvalidRequest("--status UNSET asks for nothing: name a flag")
+        raise InvalidRequest("--status UNSET selects nothing: name a flag")
     return required, forbidden
 
 
@@ -110,7 +111,7 @@ def parse_mark(text: str) -> tuple[int, int]:
     value, slash, mask = text.partition("/")
     parsed = as_c(value, UINT32), as_c(mask, UINT32) if slash else UINT32
     if parsed[0] is None or parsed[1] is None:
-        raise InvalidRequest(f"{text!r} is no mark: write a number, or NUMBER/MASK, as 0x10/0xff")
+        raise InvalidRequest(f"{text!r} is not a mark: write a number or NUMBER/MASK, as 0x10/0xff")
     return parsed[0], parsed[1]
 
 
@@ -125,9 +126,9 @@ def parse_labels(text: str) -> int:
     for word in text.split(","):
         number = known.get(word, whole(word, connlabels.LARGEST))
         if number is None:
-            why = "is not there" if names is None else "does not have it"
+            why = "is missing" if names is None else "does not have it"
             raise InvalidRequest(
-                f"{word!r} is no label, and {connlabels.FILE}, which gives them names, {why}: "
+                f"{word!r} is not a label, and {connlabels.FILE}, which names labels, {why}: "
                 f"give a name from there, or a number from 0 to {connlabels.LARGEST}"
             )
         bits |= 1 << number
@@ -148,14 +149,14 @@ def parse_state(text: str) -> str:
     name = STATE_ALIASES.get(text.upper(), text.upper())
     if name not in known:
         listed = ", ".join([*known, *STATE_ALIASES])
-        raise InvalidRequest(f"{text!r} is no state: known are {listed}")
+        raise InvalidRequest(f"{text!r} is not a state: known are {listed}")
     return name
 
 
 def parse_family(text: str) -> int:
     """Return an address family's number; raises InvalidRequest."""
     if text not in FAMILIES:
-        raise InvalidRequest(f"{text!r} is no address family: write ipv4 or ipv6")
+        raise InvalidRequest(f"{text!r} is not an address family: write ipv4 or ipv6")
     return FAMILIES[text]
 
 
@@ -167,14 +168,14 @@ def _number(
     def parse(text: str) -> int:
         number = read(text, largest)
         if number is None:
-            raise InvalidRequest(f"{text!r} is no {what}: give a number from 0 to {largest}")
+            raise InvalidRequest(f"{text!r} is not {what}: give a number from 0 to {largest}")
         return number
 
     return parse
 
 
-parse_zone = _number("zone", UINT16, as_c)
-parse_key = _number("GRE key", UINT16, as_c)
-parse_type = _number("ICMP type", UINT8)
-parse_code = _number("ICMP code", UINT8)
-parse_identifier = _number("ICMP identifier", UINT16)
+parse_zone = _number("a zone", UINT16, as_c)
+parse_key = _number("a GRE key", UINT16, as_c)
+parse_type = _number("an ICMP type", UINT8)
+parse_code = _number("an ICMP code", UINT8)
+parse_identifier = _number("an ICMP identifier", UINT16)

@@ -1,6 +1,6 @@
 """What was read, in netfilter's own terms: immutable records without behaviour.
 
-They are NamedTuples and no dataclasses; records.py says why.
+They are NamedTuples and not dataclasses; records.py says why.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Change(NamedTuple):
     resized: bool = False
 
 
-REST = "other"  # what stands for the zones beyond the largest
+REST = "other"  # the value for the zones beyond the largest
 
 
 class TableCounts(NamedTuple):
@@ -176,7 +176,7 @@ class Check(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Entries that agree in some dimensions.
+    """Entries that have the same values in some dimensions.
 
     `by` are (dimension, value) pairs, the value None where entries have none (a UDP entry's
     state). `packets` and `bytes` are sums over the `counted` entries that had accounting, None if

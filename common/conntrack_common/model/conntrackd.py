@@ -1,6 +1,6 @@
 """What was read of conntrackd, in its own terms: immutable records without behaviour.
 
-All numbers are None where the daemon did not say them; all counters start at 0 with the daemon.
+All numbers are None where the daemon did not print them; all counters start at 0 with the daemon.
 Names are those of the printed statistics (conntrack-tools src/cache.c, run.c, sync-mode.c).
 """
 
@@ -91,7 +91,7 @@ class Network(NamedTuple):
 
 
 class Runtime(NamedTuple):
-    """How the daemon fares; `uptime` is in seconds, but the daemon tells only whole minutes."""
+    """The daemon's own state; `uptime` is in seconds, but the daemon prints whole minutes."""
 
     uptime: int | None = None
     events_received: int | None = None
@@ -129,7 +129,7 @@ class ChildProcess(NamedTuple):
 
 
 class UnknownLine(NamedTuple):
-    """A line that was not understood, and the section that it stood in."""
+    """A line that was not understood, and its section."""
 
     section: str
     text: str
@@ -140,8 +140,8 @@ class SyncStatistics(NamedTuple):
 
     `processes` is None if nobody asked for them and () if there are none. `unsupported` are the
     requests that this mode answers with nothing. Of `unknown`, only the first thousand are kept.
-    `report` names the saved report that was read in place of the daemon ("-" is standard input),
-    `age` is in seconds, None where nothing tells when it was written.
+    `report` names the saved report that was read instead of the daemon ("-" is standard input),
+    `age` is in seconds, None where it is unknown when it was written.
     """
 
     caches: tuple[Cache, ...] = ()
@@ -192,7 +192,7 @@ class SyncLink(NamedTuple):
     """A dedicated link as configured; `transport` is multicast, udp or tcp.
 
     `address` is the multicast group's or the own one that is listened to, `port` is Group or Port,
-    buffers are in bytes. `unbound` is IPv6 multicast whose Interface stands before its address, so
+    buffers are in bytes. `unbound` is IPv6 multicast whose Interface comes before its address, so
     that the kernel chooses another.
     """
 
@@ -214,7 +214,7 @@ class SyncConfig(NamedTuple):
     """conntrackd.conf; where a value is not None here, it is conntrackd's compiled default.
 
     `mode` is ftfw, notrack, alarm, stats or helper. Times are in seconds, sizes in bytes, hash
-    sizes in buckets and entries. `ignored` is what conntrackd takes and passes over.
+    sizes in buckets and entries. `ignored` is what conntrackd accepts and ignores.
     """
 
     path: str
@@ -258,10 +258,10 @@ class Interface(NamedTuple):
 
 
 class HostNetwork(NamedTuple):
-    """What the host says that a conntrackd.conf must fit; None is "could not be seen".
+    """The facts of the host that a conntrackd.conf must fit; None is "could not be seen".
 
-    `directories` tells of each file that the configuration names, and of the one that it is in,
-    whether it is a directory; `routes` of each IPv4 group whose interface is left to the kernel
+    `directories` has for each file that the configuration names, and for the one that it is in,
+    whether it is a directory; `routes` for each IPv4 group whose interface is left to the kernel
     the own address that it chooses, None without a route.
     """
 

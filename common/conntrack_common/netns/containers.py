@@ -1,6 +1,6 @@
 """What a process belongs to, by its control group: a container, a pod or a service.
 
-Unlike a process's number, that is called the same after a restart. Formats: cgroups(7), and the
+Unlike a process ID, its name is the same after a restart. Formats: cgroups(7), and the
 names that systemd, Docker, Podman, containerd, CRI-O, the kubelet and LXC give.
 """
 
@@ -14,14 +14,14 @@ POD = re.compile(r"(?:.+-)?pod(?P<id>[0-9a-f_-]{32,36})(?:\.slice)?")
 # docker-3f4a….scope, libpod-…, cri-containerd-…, crio-…; or docker/3f4a… without systemd.
 CONTAINER = re.compile(r"(?:(?P<kind>.+)-)?(?P<id>[0-9a-f]{64})(?:\.scope)?")
 UNIT = re.compile(r"(?P<name>lxc\.payload\..+|machine-.+\.scope|.+\.service)")
-USER = re.compile(r"user@(?P<id>\d+)\.service")  # all that follows is that user's to name
+USER = re.compile(r"user@(?P<id>\d+)\.service")  # that user chooses all names below it
 SHORT = 12  # digits of a container's id, as Docker shows them
 
 
 def owner(groups: str) -> str:
-    """Return what the text of /proc/PID/cgroup says that the process belongs to, or nothing.
+    """Return what a process belongs to, by the text of its /proc/PID/cgroup, or nothing.
 
-    It is the outermost: what is inside of a container is the container's to name.
+    It is the outermost: a container chooses all names inside of it.
     """
     paths = (line.split(":", 2)[-1] for line in groups.splitlines())
     return next((found for path in paths if (found := _outermost(path))), "")

@@ -1,7 +1,7 @@
 """Entering network namespaces, and making one that nobody else sees.
 
-Entering changes the calling thread alone; whatever it reads then (sockets, /proc/sys/net,
-/proc/thread-self/net) is the namespace's. Format: namespaces(7).
+Entering changes only the calling thread; whatever it reads then (sockets, /proc/sys/net,
+/proc/thread-self/net) belongs to the namespace. Format: namespaces(7).
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ def inside(namespace: Namespace) -> Iterator[None]:
     """Let this thread work in another network namespace, and never beyond the with-statement.
 
     Raises NotPermitted without CAP_SYS_ADMIN, NotAvailable if the namespace has gone, and Stranded
-    if the thread can't come back.
+    if the thread can't return.
     """
-    with _opened(namespace.path) as there, _standing(there):
+    with _opened(namespace.path) as there, _entered(there):
         yield
 
 
@@ -38,7 +38,7 @@ def each(name: str, work: Callable[[str | None], Iterator[Step]]) -> Iterator[St
 
     `work` takes what the namespace is called, and runs inside of it from one yield to the next;
     whoever iterates never does. With an empty name it is None and the thread stays where it is.
-    Raises as `find` and `inside` do, but passes over those of `all` that have gone.
+    Raises as `find` and `inside` do, but leaves out those of `all` that have gone.
     """
     if not name:
         yield from work(None)
@@ -56,7 +56,7 @@ def each(name: str, work: Callable[[str | None], Iterator[Step]]) -> Iterator[St
 
 def _steps(there: int, steps: Iterator[Step]) -> Iterator[Step]:
     while True:
-        with _standing(there):
+        with _entered(there):
             try:
                 step = next(steps)
             except StopIteration:
@@ -76,7 +76,7 @@ def enter_new() -> None:
 def _opened(path: bytes) -> Iterator[int]:
     try:
         if not inode(path):
-            raise NotAvailable(f"{label(path)} stands for no network namespace now: remove it")
+            raise NotAvailable(f"{label(path)} is no longer a network namespace: remove it")
         # It might be a pipe by now, and whoever opens that waits.
         file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
@@ -88,9 +88,9 @@ def _opened(path: bytes) -> Iterator[int]:
 
 
 @contextlib.contextmanager
-def _standing(there: int) -> Iterator[None]:
+def _entered(there: int) -> Iterator[None]:
     with _opened(OWN[SELF]) as home:
-        _enter(home)  # who may not come back doesn't go
+        _enter(home)  # a thread that may not return doesn't leave
         try:
             _enter(there)
             yield
@@ -99,7 +99,7 @@ def _standing(there: int) -> Iterator[None]:
                 _enter(home)
             except ConntrackError as error:
                 raise Stranded(
-                    f"this thread can't come back to its own network namespace ({error}): "
+                    f"this thread can't return to its own network namespace ({error}): "
                     "nothing that it reads can be trusted, so it must end"
                 ) from error
 

@@ -33,14 +33,14 @@ LISTED = 10  # names in a sentence
 
 
 class Namespace(NamedTuple):
-    """A network namespace: the name that it is shown by, and a file that stands for it."""
+    """A network namespace: the name that it is shown by, and a file that it is mounted on."""
 
     name: str
     path: bytes
 
 
 def label(name: bytes) -> str:
-    r"""Return a file's name as text that any agent and terminal takes; no two names become one.
+    r"""Return a file's name as text for any agent and terminal; no two names become the same.
 
     What is not printable, or no UTF-8, is written as `\xNN` for each byte, and each backslash
     beside it as two; so is a name that looks like the result of that.
@@ -60,7 +60,7 @@ def _escaped(character: str) -> str:
 
 
 def find(name: str) -> list[Namespace]:
-    """Return the namespaces that a name, a path, a process's number or `all` means.
+    """Return the namespaces that a name, a path, a process ID or `all` means.
 
     `all` is each namespace once: the host's, those that are mounted on a file, as ip-netns(8)
     and container runtimes do, and those of running processes. A name is that of such a file, or
@@ -102,11 +102,11 @@ def _choice(every: Iterable[Namespace]) -> str:
     names = [namespace.name for namespace in every if not namespace.name.startswith(PROCESS)]
     listed = ", ".join(names[:LISTED])
     more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
-    return f"give its path, a process's number, {ALL!r}, or a name, as {listed}{more}"
+    return f"give its path, a process ID, {ALL!r}, or a name, such as {listed}{more}"
 
 
 def _raw(name: str) -> bytes:
-    """Return a name as the file system has it; an agent may say what the locale can't."""
+    """Return a name as the file system has it; an agent may use what the locale can't."""
     try:
         return os.fsencode(name)
     except UnicodeEncodeError:
@@ -133,18 +133,18 @@ def _at_path(path: bytes) -> Namespace:
     except (OSError, ValueError):
         pass  # no such file
     raise InvalidRequest(
-        f"{label(path)} is no network namespace: give a file that stands for one, as "
+        f"{label(path)} is not a network namespace: give a file that one is mounted on, such as "
         f"{os.fsdecode(NAMED)}/NAME or /proc/PID/ns/net"
     )
 
 
 def inode(path: bytes) -> int | None:
-    """Return the inode of the namespace that a file stands for; None if it stands for none.
+    """Return the inode of the namespace that is mounted on a file; None if there is none.
 
     Raises OSError.
     """
-    found = os.stat(path)
-    return found.st_ino if found.st_dev == _device() else None
+    file = os.stat(path)
+    return file.st_ino if file.st_dev == _device() else None
 
 
 @functools.cache
@@ -187,7 +187,7 @@ def _all() -> list[Namespace]:
 def _candidates(known: Collection[int]) -> Iterator[tuple[str, bytes]]:
     """Yield names and paths, the best name of a namespace first.
 
-    `known` are the inodes of those that have a name by now: nobody else has to be asked.
+    `known` are the inodes of those that have a name by now: they need no other.
     """
     mounts = _mounts()
     made_up = [path for path in mounts if MADE_UP.fullmatch(path.rpartition(b"/")[2])]
@@ -223,10 +223,10 @@ def _owner(process: int) -> str:
 
 
 def refusal(error: OSError, path: bytes = b"") -> ConntrackError:
-    """Return the taxonomy's error for what the kernel said of a namespace."""
+    """Return the taxonomy's error for the kernel's error about a namespace."""
     if error.errno in {errno.EPERM, errno.EACCES}:
         return NotPermitted(
-            "other network namespaces are open to root (CAP_SYS_ADMIN) only: run it with sudo"
+            "entering another network namespace needs root (CAP_SYS_ADMIN): run it with sudo"
         )
     which = f" {label(path)}" if path else ""
     return NotAvailable(f"the network namespace{which} can't be entered: {error.strerror}")

@@ -1,1 +1,1 @@
-"""What /proc says: the sysctls, the counters of each CPU, modules, netlink's users."""
+"""What /proc shows: the sysctls, the counters of each CPU, modules, netlink's users."""

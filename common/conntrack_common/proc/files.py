@@ -23,7 +23,7 @@ from conntrack_common.proc.modules import CONNTRACK, is_there, require
 USUAL = "/proc"
 PROC_SUPER_MAGIC = 0x9FA0  # linux/magic.h
 SO_NETNS_COOKIE = 71  # asm-generic/socket.h
-# Where each setting stands, newest name first: kernels before 2.6.20 called it ip_conntrack.
+# Where each setting is, newest name first: kernels before 2.6.20 called it ip_conntrack.
 SYSCTLS = {
     "entries": ("netfilter/nf_conntrack_count", "ipv4/netfilter/ip_conntrack_count"),
     "limit": (
@@ -39,14 +39,14 @@ SYSCTLS = {
     "events": ("netfilter/nf_conntrack_events",),
     "helper": ("netfilter/nf_conntrack_helper",),  # until Linux 6.0
 }
-# thread-self, because a thread may stand in another network namespace than its process.
+# thread-self, because a thread may be in another network namespace than its process.
 STAT_FILES = (
     "thread-self/net/stat/nf_conntrack",
     "net/stat/nf_conntrack",
     "net/stat/ip_conntrack",
 )
 SYNPROXY_FILES = ("thread-self/net/stat/synproxy", "net/stat/synproxy")
-# The kernel reused two columns for new counters, and their heading tells which it is.
+# The kernel reused two columns for new counters, and their heading shows which it is.
 COLUMNS = {"clashres": "clash_resolve", "chainlength": "chaintoolong", "icmp_error": "error"}
 # Counters that newer kernels print as a literal 0 (or as a sum that nothing adds to).
 RETIRED = ("searched", "new", "ignore", "delete", "delete_list")
@@ -82,14 +82,14 @@ class ProcRoot:
             raise NotAvailable(f"{path} can't be read: {error.strerror}") from error
 
     def boot(self) -> str:
-        """Return what tells this boot from others; empty where that is not to be seen."""
+        """Return what identifies this boot; empty where that is hidden."""
         return self._seen("sys/kernel/random/boot_id").strip()
 
     def identity(self) -> str | None:
-        """Return what tells this boot and this network namespace from others.
+        """Return what identifies this boot and this network namespace.
 
         Counters of two readings can be compared only if both have the same identity, and never
-        if it is None. A copy of /proc stands for one namespace.
+        if it is None. A copy of /proc is that of one namespace.
         """
         boot = self.boot()
         if not self.is_live:
@@ -120,16 +120,16 @@ class ProcRoot:
 
         Raises NotAvailable (the kernel has no connection tracking), NotPermitted, MalformedData.
         """
-        found = {field: self._sysctl(SYSCTLS[field]) for field in fields}
-        if all(value is None for value in found.values()):
+        settings = {field: self._sysctl(SYSCTLS[field]) for field in fields}
+        if all(value is None for value in settings.values()):
             if self._tracks():
                 raise NotPermitted(
                     f"connection tracking is there, but its settings under {self.path}/sys/net are "
-                    "hidden, as containers do: run it outside of the container, or with "
-                    "CAP_NET_ADMIN, so that ctnetlink can be asked"
+                    "hidden, as in a container: run it outside the container, or with "
+                    "CAP_NET_ADMIN, so that ctnetlink can be used"
                 )
             raise NotAvailable(f"no conntrack settings under {self.path}/sys/net: {NO_CONNTRACK}")
-        return Sysctls(**found)
+        return Sysctls(**settings)
 
     def _tracks(self) -> bool:
         if self.is_live:
@@ -184,13 +184,13 @@ class ProcRoot:
             raise NotPermitted(f"{folder} may not be read by this user") from error
         except OSError as error:
             raise NotAvailable(f"{folder} can't be read: {NO_CONNTRACK}") from error
-        found = {}
+        seconds = {}
         for name in names:
             label = timeout_label(name)
             text = self.read(f"sys/net/netfilter/{name}") if label else None
             if text is not None:
-                found[label] = parse_sysctl(text, f"{folder}/{name}")
-        return found
+                seconds[label] = parse_sysctl(text, f"{folder}/{name}")
+        return seconds
 
 
 def hostname() -> str:
@@ -199,16 +199,16 @@ def hostname() -> str:
 
 
 def timeout_label(name: str) -> str:
-    """Return what a setting is the time-out of, as `tcp_established`; empty for other settings."""
+    """Return what a setting is the timeout of, as `tcp_established`; empty for other settings."""
     word, _, rest = name.partition("nf_conntrack_")[2].partition("_timeout")
-    # Fragments of IPv6 packets, and events that were not delivered, are no entries.
+    # Fragments of IPv6 packets, and events that were not delivered, are not entries.
     if word in {"", "frag6", "events_retry"}:
         return ""
     return f"{word}{rest}" if "_timeout" in name else ""
 
 
 def parse_sysctl(text: str, source: str) -> int:
-    """Return the number that a sysctl file holds; raises MalformedData."""
+    """Return the number in a sysctl file; raises MalformedData."""
     digits = text.strip()
     number = whole(digits, UINT32)  # of all sysctls that are read here
     if number is None:
@@ -281,9 +281,9 @@ def _is_procfs(path: str) -> bool:
     import ctypes
     import sys
 
-    found = ctypes.create_string_buffer(256)  # struct statfs begins with the type
-    if ctypes.CDLL(None).statfs(os.fsencode(path), found):
+    statfs = ctypes.create_string_buffer(256)  # struct statfs begins with the type
+    if ctypes.CDLL(None).statfs(os.fsencode(path), statfs):
         return False
     # It is 4 bytes long on s390x and a long elsewhere.
-    types = (int.from_bytes(found.raw[:size], sys.byteorder) for size in (4, 8))
+    types = (int.from_bytes(statfs.raw[:size], sys.byteorder) for size in (4, 8))
     return PROC_SUPER_MAGIC in types

@@ -3,8 +3,8 @@
 The kernel loads nfnetlink when a NETLINK_NETFILTER socket is opened by anybody
 (net/netlink/af_netlink.c, netlink_create), and a subsystem's module with the first request to it,
 or with the first listener to its events (net/netfilter/nfnetlink.c); nf_conntrack comes along.
-Who only looks must not change the host, and an owner may have left a module out on purpose: so
-nothing is asked before this says that it is there.
+A program that only reads must not change the host, and an owner may have left a module out on
+purpose: so nothing is asked before this shows that it is there.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ EVIDENCE = (
 
 
 def is_there(name: str) -> bool:
-    """Tell whether a module is loaded or built in.
+    """Return whether a module is loaded or built in.
 
-    A built-in one need not show itself. It is taken for built in where nf_conntrack is, unless
+    A built-in one need not be visible. It counts as built in where nf_conntrack is, unless
     this kernel's folder has it as a file to load.
     """
     loaded = _loaded()
@@ -45,7 +45,7 @@ def require(name: str) -> None:
         raise NotAvailable(f"nf_conntrack is not loaded: {NO_CONNTRACK}")
     if not is_there(name):
         raise NotAvailable(
-            f"{name} is not loaded, and what only looks loads nothing: 'modprobe {name}' adds it, "
+            f"{name} is not loaded, and only reading loads no module: 'modprobe {name}' loads it, "
             f"and a line '{name}' in /etc/modules-load.d/conntrack.conf at every boot"
         )
 

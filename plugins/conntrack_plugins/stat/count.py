@@ -63,7 +63,7 @@ def count(args: argparse.Namespace) -> Iterator[str]:
         yield from entering.each(args.netns, lambda netns: _size(args, proc, netns))
         return
     if not proc.is_live:
-        raise NotAvailable(f"{proc.path} is a copy of /proc, which holds no table of entries")
+        raise NotAvailable(f"{proc.path} is a copy of /proc, which has no table of entries")
 
     def count_here(netns: str | None) -> Iterator[str]:
         settings = _settings()
