@@ -34,7 +34,7 @@ LONGEST = 127  # bytes of an identifier's part: DATA_MAX_NAME_LEN, since collect
 
 
 class Settings(NamedTuple):
-    """What a <Module> block says; `interval` 0 is the daemon's own."""
+    """The settings of a <Module> block; `interval` 0 is the daemon's own."""
 
     metrics: tuple[Metric, ...] = CHEAP
     interval: float = 0.0
@@ -45,7 +45,7 @@ class Settings(NamedTuple):
 
 
 class Identifier(NamedTuple):
-    """Where collectd files a value: host/conntrack-plugin_instance/type-type_instance."""
+    """Where collectd stores a value: host/conntrack-plugin_instance/type-type_instance."""
 
     plugin_instance: str
     type: str
@@ -55,7 +55,7 @@ class Identifier(NamedTuple):
 def identifier(sample: Sample, instance: str = "") -> Identifier:
     """Return a sample's identifier.
 
-    By rule: the plugin instance is the id's group, with a cpu's number behind it; the type
+    By rule: the plugin instance is the id's group, followed by a cpu's number; the type
     instance is the rest of the id and the other labels; a counter is a derive.
     """
     metric = BY_ID[sample.id]
@@ -74,7 +74,7 @@ def _part(words: Iterable[str]) -> str:
 
 
 def parse(children: Iterable[tuple[str, tuple[Any, ...]]]) -> Settings:
-    """Return the settings that the lines of a <Module> block hold; raises InvalidRequest."""
+    """Return the settings in the lines of a <Module> block; raises InvalidRequest."""
     settings = Settings()
     for key, values in children:
         option = OPTIONS.get(key.lower())
@@ -84,11 +84,11 @@ def parse(children: Iterable[tuple[str, tuple[Any, ...]]]) -> Settings:
         try:
             settings = option(settings, values)
         except (IndexError, TypeError, ValueError):
-            raise InvalidRequest(f"option {key}: {list(values)} can't be meant") from None
+            raise InvalidRequest(f"option {key}: {list(values)} is not understood") from None
     if settings.events and (settings.netns or not ProcRoot(settings.proc_root).is_live):
         raise InvalidRequest(
-            "Events are those of collectd's own namespace, on the running kernel: leave out Netns "
-            "and ProcRoot"
+            "Events can be counted only in collectd's own namespace, on the running kernel: leave "
+            "out Netns and ProcRoot"
         )
     return settings
 
@@ -100,7 +100,7 @@ def _events(settings: Settings, values: tuple[Any, ...]) -> Settings:
 
 
 def _text(value: object) -> str:
-    # What is no UTF-8 comes as bytes, and a process's number as a float.
+    # What is not UTF-8 comes as bytes, and a process ID as a float.
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     if not isinstance(value, str):
@@ -130,7 +130,7 @@ class Reader:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._said = ""
+        self._failures = ""
         self._counter: EventCounter | None = None
         if settings.events:
             self._settings = settings._replace(metrics=(*settings.metrics, *select(["events.*"])))
@@ -150,15 +150,16 @@ class Reader:
             self._log({str(error)})
             return
         except Stranded as error:
-            # The other plugins that this thread works for would read a foreign namespace, too.
-            collectd.error(f"conntrack_plugins: {error}: collectd is ended")
+            # Other plugins that run in this thread would read a foreign namespace, too.
+            collectd.error(f"conntrack_plugins: {error}: collectd is stopped")
             os.kill(os.getpid(), signal.SIGTERM)
             return
-        reasons = {str(why) for found in readings for why in found.failures.values()}
+        reasons = {str(why) for reading in readings for why in reading.failures.values()}
         if settings.events:
             try:
                 self._counter = self._counter or EventCounter()
-                readings = [found._replace(events=self._counter.counts()) for found in readings[:1]]
+                events = self._counter.counts()
+                readings = [reading._replace(events=events) for reading in readings[:1]]
             except ConntrackError as error:
                 reasons.add(str(error))
         self._log(reasons)
@@ -169,11 +170,11 @@ class Reader:
 
     def _log(self, reasons: set[str]) -> None:
         failures = "; ".join(sorted(reasons))
-        if failures and failures != self._said:
+        if failures and failures != self._failures:
             collectd.warning(f"conntrack_plugins: {failures}")
-        elif self._said and not failures:
+        elif self._failures and not failures:
             collectd.info("conntrack_plugins: all sources can be read again")
-        self._said = failures
+        self._failures = failures
 
     def _dispatch(self, sample: Sample) -> None:
         place = identifier(sample, self._settings.instance)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from conntrack_plugins.run import start, told_by_check, told_by_command
+from conntrack_plugins.run import reported_by_check, reported_by_command, start
 
 
 def check_conntrack() -> int:
@@ -13,7 +13,7 @@ def check_conntrack() -> int:
 
         return main()
 
-    return start(work, told_by_check("CONNTRACK"))
+    return start(work, reported_by_check("CONNTRACK"))
 
 
 def check_conntrackd() -> int:
@@ -24,7 +24,7 @@ def check_conntrackd() -> int:
 
         return main()
 
-    return start(work, told_by_check("CONNTRACKD"))
+    return start(work, reported_by_check("CONNTRACKD"))
 
 
 def telegraf() -> int:
@@ -35,7 +35,7 @@ def telegraf() -> int:
 
         return main()
 
-    return start(work, told_by_command("conntrack-telegraf"))
+    return start(work, reported_by_command("conntrack-telegraf"))
 
 
 def prometheus() -> int:
@@ -46,7 +46,7 @@ def prometheus() -> int:
 
         return main()
 
-    return start(work, told_by_command("conntrack-prometheus"))
+    return start(work, reported_by_command("conntrack-prometheus"))
 
 
 def stat() -> int:
@@ -57,4 +57,4 @@ def stat() -> int:
 
         return main()
 
-    return start(work, told_by_command("conntrack-stat"))
+    return start(work, reported_by_command("conntrack-stat"))

@@ -1,4 +1,4 @@
-"""How the command line says where conntrackd is, for check_conntrackd and conntrack-stat sync."""
+"""The options that choose how conntrackd is read, for check_conntrackd and conntrack-stat sync."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     from conntrack_common.model.conntrackd import SyncConfig
 
 COMMAND = "conntrackd"
-# Of a daemon that hangs, sudo's children would stay: they are root's, and only timeout ends them.
+# If the daemon hangs, sudo's children would stay: they belong to root, and only timeout ends them.
 BY_SUDO = "sudo -n /usr/bin/timeout 5 /usr/sbin/conntrackd"
 LONGEST_AGE = 10**9  # seconds
 
 WAYS = (
-    ("--socket", "PATH", "its UNIX socket (default: as configured)"),
-    ("--config", "FILE", "its configuration, where the socket stands"),
-    ("--file", "FILE", "a saved report; - is standard input"),
-    ("--peer-file", "FILE", "the other node's saved report"),
-    ("--peer-socket", "PATH", "the other node's socket"),
-    ("--peer-command", "WORDS", f"as 'ssh other {BY_SUDO}'"),
+    ("--socket", "PATH", "conntrackd's UNIX socket (default: as in conntrackd.conf)"),
+    ("--config", "FILE", "conntrackd.conf, which names the socket"),
+    ("--file", "FILE", "read a file with the output of 'conntrackd -s'; - is standard input"),
+    ("--peer-file", "FILE", "read the other node's statistics from a file"),
+    ("--peer-socket", "PATH", "read the other node's statistics from this socket"),
+    ("--peer-command", "WORDS", f"read them by a command, such as 'ssh other {BY_SUDO}'"),
 )
 
 
 def add_ways(to: argparse.ArgumentParser) -> None:
-    """Add the options that say how conntrackd is asked; they have no defaults."""
+    """Add the options that choose how conntrackd is read; they have no defaults."""
     import argparse
 
     to.add_argument(
@@ -41,19 +41,19 @@ def add_ways(to: argparse.ArgumentParser) -> None:
         nargs="?",
         const=COMMAND,
         default=argparse.SUPPRESS,
-        help=f"ask by 'conntrackd -s', as --command '{BY_SUDO}'",
+        help=f"run 'conntrackd -s' instead of using the socket, such as --command '{BY_SUDO}'",
     )
     for flag, metavar, text in WAYS:
         to.add_argument(flag, metavar=metavar, default=argparse.SUPPRESS, help=text)
 
 
 def add_max_age(to: argparse.ArgumentParser) -> None:
-    """Add the option that says how old a saved report may be; it has no default."""
+    """Add the option for how old a saved report may be; it has no default."""
     to.add_argument(
         "--max-age",
         metavar="SECONDS",
         type=whole_number(0, LONGEST_AGE),
-        help="how old a saved report may be before it is a WARNING; 0 is any (900)",
+        help="WARNING if a saved report is older than this; 0: never (900)",
     )
 
 
@@ -71,10 +71,10 @@ def way(file: str, command: str, socket: str, config: str) -> Way:
 
     if not config:
         return Socket(find_socket())
-    path = read_config(config).socket  # a broken or missing one is told, not passed over
+    path = read_config(config).socket  # a broken or missing one is an error here
     if path is None:
         raise InvalidRequest(
-            f"{config} configures no socket, so conntrackd can't be asked: add "
+            f"{config} configures no socket, so conntrackd can't be reached: add "
             "'UNIX { Path /var/run/conntrackd.ctl }' to General"
         )
     return Socket(path)
@@ -85,7 +85,7 @@ def _words(command: str) -> list[str]:
         return shlex.split(command)
     except ValueError as error:
         raise InvalidRequest(
-            f"the command {command!r} is no command line ({error}): quote it as for a shell"
+            f"the command {command!r} is not understood ({error}): quote it as for a shell"
         ) from error
 
 
@@ -95,7 +95,7 @@ def peer_way(file: str, command: str, socket: str) -> Way | None:
 
 
 def config_file() -> str:
-    """Return conntrackd's configuration where it usually stands, or "" where there is none."""
+    """Return the path of conntrackd's configuration where it usually is, or "" without one."""
     from os.path import lexists
 
     from conntrack_common.conntrackd.conf import CONFIG_FILES
@@ -111,7 +111,7 @@ def read_config(path: str) -> SyncConfig:
 
 
 def explain(failure: ConntrackError, asked: Way, config: str, proc: ProcRoot) -> str:
-    """Return why conntrackd gave no statistics, with what the host shows of it."""
+    """Return why conntrackd has no statistics, with what the host shows of it."""
     from conntrack_common.conntrackd.process import read_facts
     from conntrack_common.conntrackd.report import Socket
     from conntrack_common.model.conntrackd import SyncConfig
@@ -127,5 +127,5 @@ def explain(failure: ConntrackError, asked: Way, config: str, proc: ProcRoot) ->
         pids = ", ".join(str(process.pid) for process in facts.processes)
         notes.append(f"a conntrackd runs (process {pids}), but not on this socket")
     elif facts.lock_exists:
-        notes.append(f"its lock file {lock} is stale and would keep it from starting: remove it")
+        notes.append(f"its lock file {lock} is stale and keeps it from starting: remove it")
     return "; ".join(notes)

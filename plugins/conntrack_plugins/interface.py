@@ -34,7 +34,7 @@ class Group(NamedTuple):
 
 
 class Interface(NamedTuple):
-    """A command or subcommand: its name, a sentence, its options, its examples, what it holds."""
+    """A command: its name, a sentence, its options, its examples, its subcommands."""
 
     name: str
     summary: str

@@ -1,4 +1,4 @@
-"""Labels that an agent takes: without some characters, not too long, and no two become one."""
+"""Labels for an agent: without some characters, not too long, and no two become the same."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import zlib
 
 
 def without(characters: str, text: str) -> str:
-    """Return the text with `_` for each of these characters, and then with a checksum behind it.
+    """Return the text with `_` for each of these characters and what can't be printed.
 
-    So is what can't be printed.
+    A text that this changes has a checksum at its end.
     """
-    made = "".join(
+    replaced = "".join(
         "_" if character in characters or not character.isprintable() else character
         for character in text
     )
-    return text if made == text else f"{made}~{_checksum(text)}"
+    return text if replaced == text else f"{replaced}~{_checksum(text)}"
 
 
 def shortened(text: str, longest: int) -> str:
-    """Return the text in at most so many bytes of UTF-8: a checksum stands for its middle.
+    """Return the text in at most so many bytes of UTF-8: a checksum replaces its middle.
 
-    What an agent cuts off at the end is what tells CPUs and groups apart.
+    An agent would cut off the end, where CPUs and groups differ.
     """
     whole = text.encode("utf-8", "replace")
     if len(whole) <= longest:

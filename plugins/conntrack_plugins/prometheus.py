@@ -32,15 +32,15 @@ ESCAPES = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 def name(metric: Metric) -> str:
     """Return a metric's name: `conntrack_`, its id, and its unit, or `_total` for a counter."""
-    made = f"conntrack_{metric.id.replace('.', '_')}"
+    stem = f"conntrack_{metric.id.replace('.', '_')}"
     suffix = "total" if metric.kind == COUNTER else UNITS.get(metric.unit, "")
-    return f"{made}_{suffix}" if suffix and not made.endswith(f"_{suffix}") else made
+    return f"{stem}_{suffix}" if suffix and not stem.endswith(f"_{suffix}") else stem
 
 
-def exposition(found: Iterable[Sample]) -> str:
+def exposition(values: Iterable[Sample]) -> str:
     """Return the samples as families, each with its HELP and TYPE."""
     families: dict[str, list[str]] = {}
-    for sample in found:
+    for sample in values:
         metric = BY_ID[sample.id]
         labels = ",".join(f'{key}="{value.translate(ESCAPES)}"' for key, value in sample.labels)
         family = families.setdefault(sample.id, _head(metric))
@@ -70,7 +70,7 @@ def write(text: str, path: str) -> None:
     except OSError as error:
         from contextlib import suppress
 
-        with suppress(OSError):  # it was never made, or nothing can be changed there
+        with suppress(OSError):  # it was not created, or nothing can be changed there
             os.unlink(temporary)
         raise InvalidRequest(
             f"{path} can't be written ({error.strerror}): "
@@ -90,21 +90,25 @@ class Options(NamedTuple):
 
 def parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
-    made = arguments.parser(
-        "conntrack-prometheus", "Print conntrack metrics in Prometheus' text format.", EXAMPLES
+    command = arguments.parser(
+        "conntrack-prometheus",
+        "Print connection tracking metrics in Prometheus' text format.",
+        EXAMPLES,
     )
-    arguments.add_metrics(made)
-    arguments.add_netns(made)
-    arguments.add_filters(made)
-    made.add_argument("--output", metavar="FILE.prom", help="replace this file in one step")
-    return made
+    arguments.add_metrics(command)
+    arguments.add_netns(command)
+    arguments.add_filters(command)
+    command.add_argument(
+        "--output", metavar="FILE.prom", help="write to this file, which is replaced in one step"
+    )
+    return command
 
 
 def report(options: Options) -> Iterator[str]:
     """Yield the exposition, or write it to the output file; raises if nothing could be read.
 
-    After such a failure the output says only which sources are down: the numbers of an earlier
-    run would look current. Why a part is missing is a line on standard error.
+    After such a failure the output shows only which sources are down: the numbers of an earlier
+    run would look current. The reason for a missing part is a line on standard error.
     """
     metrics = arguments.chosen(options.metrics)
     root = arguments.proc_root(options.proc_root)

@@ -2,7 +2,7 @@
 
 A failure is one sentence: on standard error, or, of a Nagios check, in the status line as UNKNOWN.
 Nothing is imported outside of a try but what the interpreter has loaded before, so that a broken
-installation, and Ctrl-C while modules are imported, end as any other failure does.
+installation, and Ctrl-C during an import, end as any other failure does.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ def run(prog: str, work: Callable[[], Iterable[str]], encoding: str | None = Non
     """
 
     def printed() -> int:
-        # A terminal that lacks a character shows '?'.
+        # A terminal without a character shows '?'.
         _reconfigure(sys.stdout, "replace", encoding)
         for text in work():
             say(text)
         return 0
 
-    return _guarded(lambda: _ended(printed), told_by_command(prog))
+    return _guarded(lambda: _ended(printed), reported_by_command(prog))
 
 
 def check(name: str, parse: Callable[[], Options], judge: Callable[[Options], int]) -> int:
-    """Do a Nagios check's work and return its state; what keeps it from a verdict is UNKNOWN.
+    """Do a Nagios check's work and return its state; a failure is UNKNOWN.
 
     `judge` prints the verdict and returns its state.
     """
@@ -56,7 +56,7 @@ def check(name: str, parse: Callable[[], Options], judge: Callable[[Options], in
             return UNKNOWN  # --help or --version, whose 0 Nagios would take for OK
         return _ended(lambda: judge(options))
 
-    return _guarded(judged, told_by_check(name))
+    return _guarded(judged, reported_by_check(name))
 
 
 def say(text: str) -> None:
@@ -75,33 +75,33 @@ def say(text: str) -> None:
         number = getattr(error, "errno", EBADF)
         reason = "it is closed" if number == EBADF else os.strerror(number)
         raise OutputLost(
-            f"standard output can't be written ({reason}): give it a file or a reader that takes it"
+            f"standard output can't be written ({reason}): connect it to a file or a reader"
         ) from error
 
 
 def complain(text: str, end: str = "\n") -> None:
-    """Print a sentence on standard error, if anybody can read it there."""
+    """Print a sentence on standard error, if it is open."""
     try:
         print(text, end=end, file=sys.stderr, flush=True)
     except (OSError, ValueError):
         _let_go(sys.stderr)
 
 
-def told_by_command(prog: str) -> Callable[[int, str], int]:
+def reported_by_command(prog: str) -> Callable[[int, str], int]:
     """Return what shows a command's failure, a status and a sentence, and returns the status."""
 
-    def tell(status: int, sentence: str) -> int:
+    def report(status: int, sentence: str) -> int:
         if sentence and status != INTERRUPTED:
             complain(f"{prog}: {sentence}")
         return status
 
-    return tell
+    return report
 
 
-def told_by_check(name: str) -> Callable[[int, str], int]:
+def reported_by_check(name: str) -> Callable[[int, str], int]:
     """Return what shows a check's failure as UNKNOWN."""
 
-    def tell(_status: int, sentence: str) -> int:
+    def report(_status: int, sentence: str) -> int:
         if sentence:
             text = f"{name} UNKNOWN - {sentence.replace('|', '/')}"
             try:
@@ -110,26 +110,26 @@ def told_by_check(name: str) -> Callable[[int, str], int]:
                 complain(text)
         return UNKNOWN
 
-    return tell
+    return report
 
 
-def start(work: Callable[[], int], tell: Callable[[int, str], int]) -> int:
+def start(work: Callable[[], int], report: Callable[[int, str], int]) -> int:
     """Do a process' whole work, its imports among it, and return its exit status."""
-    status = _guarded(work, tell)
+    status = _guarded(work, report)
     import _signal  # type: ignore[import-not-found]  # signal itself takes as long as all the rest
 
-    # All is said: at its end, the interpreter would answer Ctrl-C with a traceback.
+    # From here on, the interpreter would answer Ctrl-C with a traceback.
     _signal.signal(_signal.SIGINT, _signal.SIG_IGN)
     return status
 
 
-def _guarded(work: Callable[[], int], tell: Callable[[int, str], int]) -> int:
-    """Return the status of some work, or what `tell` makes of a failure and its sentence."""
+def _guarded(work: Callable[[], int], report: Callable[[int, str], int]) -> int:
+    """Return the status of some work, or what `report` makes of a failure and its sentence."""
     try:
         _open_what_is_closed()
         status = work()
     except BaseException as error:  # noqa: BLE001 - whatever it is, it ends with one sentence
-        status = tell(*outcome(error))
+        status = report(*outcome(error))
         if os.environ.get(TRACEBACK):
             sys.excepthook(type(error), error, error.__traceback__)
     _let_go(sys.stdout)
@@ -148,7 +148,7 @@ def _ended(work: Callable[[], int]) -> int:
 
 
 def _let_go(stream: TextIO) -> None:
-    """Write what waits to be written, or nowhere: the interpreter's end would fail for it."""
+    """Write what is still buffered, or discard it: the interpreter would fail on it at its end."""
     try:
         stream.flush()
     except (OSError, ValueError):
@@ -158,13 +158,13 @@ def _let_go(stream: TextIO) -> None:
             os.close(nowhere)
             stream.flush()
         except (OSError, ValueError):
-            pass  # it is closed, or no file
+            pass  # it is closed, or not a file
 
 
 def _open_what_is_closed() -> None:
-    """Open the standard streams that the caller has closed, so that no other file is one.
+    """Open the standard streams that the caller has closed, so that no other file becomes one.
 
-    What reads finds the end, what writes to standard output fails.
+    Reading finds the end, writing to standard output fails.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
@@ -181,7 +181,7 @@ def _reconfigure(stream: TextIO, errors: str, encoding: str | None = None) -> No
 
 
 def outcome(error: BaseException) -> tuple[int, str]:
-    """Return the exit status for what was raised, and the sentence, if there is one to say."""
+    """Return the exit status for what was raised, and the sentence, if there is one."""
     if isinstance(error, KeyboardInterrupt):
         return INTERRUPTED, "interrupted"
     if isinstance(error, BrokenPipeError):
@@ -197,7 +197,7 @@ def outcome(error: BaseException) -> tuple[int, str]:
 
 
 def _sentence(error: BaseException) -> str:
-    """Return what happened and what to do about a failure that no source has a sentence for."""
+    """Return what happened and what to do, for a failure without a sentence of its own."""
     if isinstance(error, ModuleNotFoundError) and error.name in LIBRARIES:
         return (
             f"this needs the Python library {error.name}: "
@@ -205,16 +205,16 @@ def _sentence(error: BaseException) -> str:
         )
     if isinstance(error, ImportError):
         return (
-            f"a part of this program can't be imported ({error}): install it anew, and see that "
+            f"a part of this program can't be imported ({error}): install it again, and see that "
             "PYTHONPATH names no other modules"
         )
     if isinstance(error, MemoryError):
-        return "the memory that it may have is used up: raise the limit (ulimit -v, MemoryMax=)"
+        return "there is no memory left for this process: raise the limit (ulimit -v, MemoryMax=)"
     if isinstance(error, RuntimeError) and "start new thread" in str(error):
         return "no thread can be started: raise the limit of processes (ulimit -u, TasksMax=)"
     if isinstance(error, OSError):
         reason = ": ".join(str(part) for part in (error.filename, error.strerror or error) if part)
-        return f"the system refuses what it needs ({reason}): {TRACEBACK}=1 shows where"
+        return f"the system refuses a call ({reason}): {TRACEBACK}=1 shows where"
     return (
         "this is a bug of conntrack-plugins, or a damaged installation "
         f"({type(error).__name__}: {error}; {_place(error)}): "

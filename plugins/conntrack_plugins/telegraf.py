@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from conntrack_common.filters.filter import Filter
 
 EXAMPLES = """\
-  conntrack-telegraf                          table size and counters, as inputs.exec gets them
-  conntrack-telegraf --metrics '*'            all that can be measured (root)
+  conntrack-telegraf                          size and settings of the table, and the counters
+  conntrack-telegraf --metrics '*'            every metric (root)
 
 telegraf.conf:
   [[inputs.exec]]
@@ -46,10 +46,10 @@ ESCAPES = str.maketrans({",": r"\,", "=": r"\=", " ": r"\ ", "\n": r"\n", "\t": 
 def name(metric: Metric) -> tuple[str, str]:
     """Return a metric's measurement and field.
 
-    By rule: the measurement is `conntrack`, with the id's group behind it unless that is `table`
-    (`sync` is conntrackd, with the section behind it); the field is the rest. A name that is also
-    a label (tcp.state) goes into the measurement, because a tag and a field of one name can't be
-    told apart in queries.
+    By rule: the measurement is `conntrack`, followed by the id's group unless that is `table`
+    (`sync` is conntrackd, followed by the section); the field is the rest. A name that is also
+    a label (tcp.state) goes into the measurement, because queries can't distinguish a tag from a
+    field of the same name.
     """
     group, _, field = metric.id.partition(".")
     parts = ["conntrack"] + ([] if group == "table" else [group])
@@ -64,10 +64,10 @@ def name(metric: Metric) -> tuple[str, str]:
     return "_".join(parts), field.replace(".", "_")
 
 
-def line_protocol(found: Iterable[Sample]) -> str:
+def line_protocol(values: Iterable[Sample]) -> str:
     """Return the samples as lines: those of one measurement and tag set together in one line."""
     lines: dict[str, list[str]] = {}
-    for sample in found:
+    for sample in values:
         metric = BY_ID[sample.id]
         measurement, field = name(metric)
         tags = "".join(f",{key}={_escape(value)}" for key, value in sorted(sample.labels) if value)
@@ -76,12 +76,12 @@ def line_protocol(found: Iterable[Sample]) -> str:
 
 
 def _escape(tag: str) -> str:
-    # A backslash at the end would escape the blank behind the tag set.
+    # A backslash at the end would escape the blank after the tag set.
     return (without("\\", tag) if "\\" in tag else tag).translate(ESCAPES)
 
 
 def _number(metric: Metric, value: Value) -> str:
-    # A field keeps the type of its first value for ever, so the metric decides and not the value.
+    # A field always keeps the type of its first value, so the metric decides and not the value.
     return f"{shown(metric, value):.4f}" if metric.unit == "ratio" else f"{int(value)}i"
 
 
@@ -97,16 +97,20 @@ class Options(NamedTuple):
 
 def parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
-    made = arguments.parser("conntrack-telegraf", "Print conntrack metrics for Telegraf.", EXAMPLES)
-    arguments.add_metrics(made)
-    arguments.add_netns(made)
-    made.add_argument(
+    command = arguments.parser(
+        "conntrack-telegraf",
+        "Print connection tracking metrics in InfluxDB line protocol, for Telegraf.",
+        EXAMPLES,
+    )
+    arguments.add_metrics(command)
+    arguments.add_netns(command)
+    command.add_argument(
         "--execd",
         action="store_true",
-        help="keep running, answer each line on standard input, and count events meanwhile",
+        help="keep running, print the metrics for each line on standard input, and count events",
     )
-    arguments.add_filters(made)
-    return made
+    arguments.add_filters(command)
+    return command
 
 
 def report(options: Options) -> Iterator[str]:
@@ -126,7 +130,7 @@ def report(options: Options) -> Iterator[str]:
 def serve(options: Options) -> Iterator[str]:
     """Yield a gather for each line on standard input, with the events since the start.
 
-    A failure is one line on standard error, as in `report`; a part that stays missing is told
+    A failure is one line on standard error, as in `report`; a part that stays missing is reported
     once.
     """
     metrics = arguments.chosen(options.metrics)
@@ -140,26 +144,26 @@ def serve(options: Options) -> Iterator[str]:
             "events are those of this process' own network namespace, on the running kernel: "
             "leave out --netns and --proc-root, or choose other --metrics"
         )
-    said: set[str] = set()
+    reported: set[str] = set()
     counter = _counter(options.filter_) if has_events else None
     for _line in _lines():
         try:
             readings = collect_in(options.netns, metrics, root, options.filter_)
             if counter:
                 readings = [with_events(readings[0], counter)]
-            found = require(readings, metrics)
+            readings = list(require(readings, metrics))
         except ConntrackError as error:
             run.complain(f"E! {error}")
             continue
-        reasons = set(complaints(found))
-        for reason in sorted(reasons - said):
+        reasons = set(complaints(readings))
+        for reason in sorted(reasons - reported):
             run.complain(f"W! {reason}")
-        said = reasons
-        yield line_protocol(sample for reading in found for sample in samples(reading, metrics))
+        reported = reasons
+        yield line_protocol(sample for reading in readings for sample in samples(reading, metrics))
 
 
 def _lines() -> Iterator[None]:
-    """Yield at each line's end on standard input, whatever it says and however long it is."""
+    """Yield at each line's end on standard input, whatever its text and length."""
     last = b"\n"
     while piece := _piece():
         last = piece[-1:]
@@ -174,7 +178,7 @@ def _piece() -> bytes:
         return os.read(0, PIECE)
     except OSError as error:
         raise NotAvailable(
-            f"standard input can't be read ({error.strerror}): Telegraf asks by it, with "
+            f"standard input can't be read ({error.strerror}): Telegraf writes to it, with "
             'signal = "STDIN"'
         ) from error
 

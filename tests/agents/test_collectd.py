@@ -195,8 +195,8 @@ BROKEN: Mapping[str, str] = {
     '    Metric "table.*"\n': (
         "unknown option 'Metric': known are Metrics, Interval, Instance, Netns, Events, ProcRoot"
     ),
-    '    Instance "a\udce9b"\n': "option Instance: [b'a\\xe9b'] can't be meant",
-    "    Interval -1\n": "option Interval: [-1.0] can't be meant",
+    '    Instance "a\udce9b"\n': "option Instance: [b'a\\xe9b'] is not understood",
+    "    Interval -1\n": "option Interval: [-1.0] is not understood",
     '    Metrics "tabel.*"\n': "no metric matches 'tabel.*'",
 }
 

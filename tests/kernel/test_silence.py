@@ -29,7 +29,7 @@ def test_a_person_is_told_before_the_wait(namespace: Namespace) -> None:
     words = [*command("conntrack-stat"), "events", "--duration", "0.3"]
     done = namespace.run(words, env=python_path())
     assert done.returncode == 0, done
-    assert done.stderr.startswith("no entry that is made now will be seen: events are switched off")
+    assert done.stderr.startswith("new entries will not be seen: events are switched off")
 
 
 @pytest.mark.parametrize("name", ["conntrack-telegraf", "conntrack-prometheus"])

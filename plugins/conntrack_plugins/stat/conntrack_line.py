@@ -49,8 +49,8 @@ EXTRAS = ("extended", "id", "ktimestamp", "labels", "timestamp", "userspace")
 OUTPUTS = ("table", "conntrack", *EXTRAS)
 SECOND = 1_000_000_000  # nanoseconds
 REFUSED = {
-    "xml": "it is written by conntrack(8) alone; for programs, here is --json",
-    "save": "it is for conntrack(8) to load, and written by conntrack(8) alone",
+    "xml": "only conntrack(8) has it; use --json for programs",
+    "save": "only conntrack(8) has it, and loads it",
 }
 
 
@@ -67,7 +67,9 @@ def parse_output(output: str) -> tuple[str, ...] | None:
     if words == ["table"]:
         return None
     if "table" in words:
-        raise InvalidRequest(f"-o {output}: a table shows nothing of what conntrack(8) adds")
+        raise InvalidRequest(
+            f"-o {output}: the table has none of the fields that conntrack(8) adds"
+        )
     return tuple(word for word in EXTRAS if word in words)
 
 
@@ -96,7 +98,7 @@ class LineFormat:
         fill = self._fills.get(key)
         if fill is None:
             if len(self._fills) >= LIMIT:
-                self._fills.clear()  # events go on for months
+                self._fills.clear()  # events may be shown for months
             fill = self._fills[key] = _fill(form, values, self._extras, self._names)
         _form, template, pick = fill
         return template % pick(values)

@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 EXAMPLES = f"""\
   conntrack-stat count                                   as conntrack -C, of both families
   conntrack-stat count --by protocol,state
-  conntrack-stat count --by src --top 10 -u UNREPLIED    who asks and gets no answer
+  conntrack-stat count --by src --top 10 -u UNREPLIED    sources that get no reply
   conntrack-stat count -p udp --dport 500
   conntrack-stat count --by zone,status --netns all --json
 
 Dimensions: {", ".join(DIMENSIONS)}.
 An entry with several status flags counts under each of them. Packets and bytes are added up where
-net.netfilter.nf_conntrack_acct is on, ages told where nf_conntrack_timestamp is. Addresses, ports
+net.netfilter.nf_conntrack_acct is on, ages shown where nf_conntrack_timestamp is. Addresses, ports
 and marks are counted exactly up to 100,000 groups, and beyond by Misra and Gries' algorithm, with
 the largest possible error printed.
 """
@@ -38,17 +38,19 @@ the largest possible error printed.
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the subcommand."""
-    made = arguments.subcommand(
+    command = arguments.subcommand(
         commands, "count", count, "how many entries, by protocol, state, source …", EXAMPLES
     )
-    made.add_argument("--by", metavar="DIMENSION,…", default="", help="what to count by")
-    made.add_argument(
+    command.add_argument(
+        "--by", metavar="DIMENSION,…", default="", help="group by these dimensions (see below)"
+    )
+    command.add_argument(
         "--top",
         metavar="N",
         type=arguments.whole_number(1, arguments.MANY),
-        help="the N largest groups only",
+        help="show only the N largest groups",
     )
-    arguments.add_filters(made)
+    arguments.add_filters(command)
 
 
 def count(args: argparse.Namespace) -> Iterator[str]:
@@ -85,10 +87,10 @@ def count(args: argparse.Namespace) -> Iterator[str]:
 
 
 def _size(args: argparse.Namespace, proc: ProcRoot, netns: str | None) -> Iterator[str]:
-    """Yield the kernel's own count, which anybody may read, at once."""
+    """Yield the kernel's own count, which any user may read, at once."""
     entries = read_sysctls(proc).entries
     if entries is None:
-        raise NotAvailable(f"the table's size does not stand under {proc.path}/sys/net")
+        raise NotAvailable(f"the table's size is missing from {proc.path}/sys/net")
     found = Breakdown(entries, (Group((), entries),), Change(0, entries))  # of one moment
     yield from [as_json(_document(found, netns))] if args.json else _screen(found, (), netns)
 
@@ -97,7 +99,7 @@ def _settings() -> Sysctls:
     try:
         return ProcRoot().sysctls()
     except ConntrackError:
-        return Sysctls()  # containers may hide them; the count itself will say what is wrong
+        return Sysctls()  # containers may hide them; the count itself will show what is wrong
 
 
 def _document(found: Breakdown, netns: str | None) -> dict[str, object]:
@@ -119,8 +121,8 @@ def _described(group: Group) -> dict[str, object]:
         "mean_age": group.mean_age,
         "oldest": group.oldest,
     }
-    told = {name: value for name, value in values.items() if value is not None}
-    return {"by": dict(group.by), "entries": group.entries, **told}
+    known = {name: value for name, value in values.items() if value is not None}
+    return {"by": dict(group.by), "entries": group.entries, **known}
 
 
 def _screen(found: Breakdown, by: Sequence[str], netns: str | None) -> Iterator[str]:

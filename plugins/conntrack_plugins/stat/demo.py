@@ -1,7 +1,7 @@
-"""conntrack-stat demo: the pack's work on a table of its own, with real connections.
+"""conntrack-stat demo: what the pack shows, on a table of its own with real connections.
 
 Everything happens in a child process in a new network namespace, so that nothing is left behind
-and nothing of this host is touched, however it ends.
+and nothing on this host is changed, however it ends.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ NFT_CT_STATE, NFT_REG32_00 = 0, 8
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the subcommand."""
-    made = arguments.subcommand(
+    command = arguments.subcommand(
         commands,
         "demo",
         demo,
-        "all of it on a table of its own, with real connections (root)",
+        "the status and each agent's numbers of a demonstration table with real connections (root)",
         takes=[],
     )
-    made.add_argument(
+    command.add_argument(
         "--if-inactive",
         action="store_true",
         default=False,
@@ -70,17 +70,17 @@ def demo(args: argparse.Namespace) -> Iterator[str]:
 def _in_child(args: argparse.Namespace) -> Iterator[str]:
     entering.enter_new()
     _track()
-    kept = _connections()
+    ends = _connections()
     yield (
         f"\nThis is a network namespace of its own, with {CONNECTIONS} TCP connections and\n"
-        f"{CONNECTIONS} UDP questions, half of them answered, over IPv4 and again over IPv6:\n\n"
+        f"{CONNECTIONS} UDP requests, half of them answered, over IPv4 and again over IPv6:\n\n"
     )
     yield "$ conntrack-stat status\n"
     yield from status(args)
     for program, words, main in _agents():
         yield f"\n$ {' '.join([program, *words])}\n"
         main(words)
-    for end in kept:
+    for end in ends:
         end.close()
 
 
@@ -145,7 +145,7 @@ def _connections() -> list[socket.socket]:
         ends = _tcp(socket.AF_INET, "127.0.0.1") + _udp(socket.AF_INET, "127.0.0.1")
     except OSError as error:
         raise NotAvailable(
-            f"the demo has no connections over loopback ({error}): IPv4, or a sandbox, refuses them"
+            f"the demo can't connect over loopback ({error}): no IPv4, or a sandbox forbids it"
         ) from error
     with contextlib.suppress(OSError):  # a host without IPv6
         ends += _tcp(socket.AF_INET6, "::1") + _udp(socket.AF_INET6, "::1")

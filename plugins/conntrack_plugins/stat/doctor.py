@@ -1,4 +1,4 @@
-"""conntrack-stat doctor: what is missing or wrong on this host, and how to mend it."""
+"""conntrack-stat doctor: what is missing or wrong on this host, and how to fix it."""
 
 from __future__ import annotations
 
@@ -31,11 +31,17 @@ MARKS = {
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the subcommand."""
-    made = arguments.subcommand(
-        commands, "doctor", doctor, "what is missing or wrong, and how to mend it (exit 1 if so)"
+    command = arguments.subcommand(
+        commands,
+        "doctor",
+        doctor,
+        "what is missing or wrong, and how to fix it (exit status 1 if there is a problem)",
     )
-    made.add_argument(
-        "--config", metavar="FILE", default="", help="conntrackd's configuration, if elsewhere"
+    command.add_argument(
+        "--config",
+        metavar="FILE",
+        default="",
+        help="conntrackd.conf to compare with the host (default: where conntrackd has it)",
     )
 
 
@@ -64,15 +70,15 @@ def doctor(args: argparse.Namespace) -> Iterator[str]:
     proc = arguments.proc_root(args.proc_root)
     if args.config and args.netns == "all":
         raise InvalidRequest(
-            "--config is held against one namespace: name it, or leave out --netns"
+            "--config is compared with one namespace: name it, or leave out --netns"
         )
-    found: list[Check] = []
+    every: list[Check] = []
 
     def doctor_here(netns: str | None) -> Iterator[str]:
-        # conntrackd is the host's, and not each namespace's.
+        # conntrackd belongs to the host, and not to each namespace.
         ours = netns is None or args.config
         checks = [*diagnose(host(proc)), *(_daemon(args, proc) if ours else ())]
-        found.extend(checks)
+        every.extend(checks)
         if args.json:
             yield as_json({"netns": netns, "checks": [check._asdict() for check in checks]})
             return
@@ -82,5 +88,5 @@ def doctor(args: argparse.Namespace) -> Iterator[str]:
             yield render(Text.assemble(MARKS[check.status], f" {printable(check.message)}{remedy}"))
 
     yield from entering.each(args.netns, doctor_here)
-    if any(check.status == "problem" for check in found):
+    if any(check.status == "problem" for check in every):
         raise SystemExit(run.FAILURE)

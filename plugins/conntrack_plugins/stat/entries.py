@@ -1,4 +1,4 @@
-"""Where the commands that show entries read them: in each namespace that a person named."""
+"""Where the commands that show entries read them: in each namespace that is asked for."""
 
 from __future__ import annotations
 

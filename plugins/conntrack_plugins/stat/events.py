@@ -1,4 +1,4 @@
-"""conntrack-stat events: what happens in the table, as it happens."""
+"""conntrack-stat events: the table's events, as they happen."""
 
 from __future__ import annotations
 
@@ -49,59 +49,66 @@ COLORS = {"NEW": "32", "UPDATE": "36", "DESTROY": "31"}
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the subcommand."""
-    made = arguments.subcommand(
+    command = arguments.subcommand(
         commands,
         "events",
         events,
-        "what happens in the table, as it happens",
+        "the table's events, as they happen",
         EXAMPLES,
         takes=["json", "netns"],
     )
-    made.add_argument(
-        "-e", "--event-mask", metavar="EVENT,…", default="ALL", help="NEW, UPDATES, DESTROY, ALL"
+    command.add_argument(
+        "-e",
+        "--event-mask",
+        metavar="EVENT,…",
+        default="ALL",
+        help="event mask: NEW, UPDATES, DESTROY, ALL (ALL)",
     )
-    add_output(made)
-    made.add_argument(
-        "--rate", action="store_true", default=False, help="how many there were each second"
+    add_output(command)
+    command.add_argument(
+        "--rate",
+        action="store_true",
+        default=False,
+        help="show how many events there were in each second",
     )
-    made.add_argument(
+    command.add_argument(
         "--count",
         metavar="N",
         type=arguments.whole_number(1, arguments.MANY),
         default=0,
         help="end after N events",
     )
-    made.add_argument(
+    command.add_argument(
         "--duration",
         metavar="SECONDS",
         type=arguments.seconds(0.001, arguments.MANY),
         default=0.0,
         help="end after this time",
     )
-    made.add_argument(
+    command.add_argument(
         "-b",
         "--buffer-size",
         metavar="BYTES",
         type=arguments.whole_number(1, LARGEST_BUFFER),
         default=BUFFER,
-        help="receive buffer",
+        help="size of the netlink socket's receive buffer",
     )
-    arguments.add_filters(made)
+    arguments.add_filters(command)
 
 
 def events(args: argparse.Namespace) -> Iterator[str]:
-    """Yield a line for each event that the filter means, until it is interrupted."""
+    """Yield a line for each event that matches the filter, until it is interrupted."""
     names, wanted = parse_names(args.event_mask), arguments.filter_of(args)
     parse_output(args.output)
     if args.netns == "all":
-        raise InvalidRequest("events are told of one namespace at a time: give --netns NAME")
+        raise InvalidRequest("events shows one namespace at a time: give --netns NAME")
 
     def listen_here(_netns: str | None) -> Iterator[str]:
         if reason := silence(ProcRoot()):
-            run.complain(f"no entry that is made now will be seen: {reason}")
+            run.complain(f"new entries will not be seen: {reason}")
         with Listener(names, args.buffer_size) as listener:
-            tell = _rates if args.rate else _lines
-            yield from tell(End(args), listener, wanted, args)
+            show = _rates if args.rate else _lines
+            yield from show(End(args), listener, wanted, args)
 
     yield from in_namespaces(args, listen_here)
 
@@ -109,7 +116,7 @@ def events(args: argparse.Namespace) -> Iterator[str]:
 class End:
     """When to stop: after a number of events, after a time, or when a signal asks for it.
 
-    Then what was received by that time is still told, for a second at most.
+    Then what was received by that time is still shown, for a second at most.
     """
 
     def __init__(self, args: argparse.Namespace) -> None:
@@ -125,16 +132,16 @@ class End:
         self._time = min(self._time, time.monotonic() + 1)
         signal.signal(number, signal.SIG_DFL)  # asked twice, it ends at once
 
-    def is_due(self, told: int) -> bool:
-        """Tell whether it is time, so many events having been told."""
-        enough = bool(self._count) and told >= self._count
+    def is_due(self, shown: int) -> bool:
+        """Return whether it is time, after so many events were shown."""
+        enough = bool(self._count) and shown >= self._count
         return enough or time.monotonic() >= self._time
 
 
 def _lines(end: End, listener: Listener, wanted: Filter, args: argparse.Namespace) -> Iterator[str]:
     reader, is_meant, shape = Reader(), Matcher(wanted), Shape(args, wanted)
-    told = lost = 0
-    while not end.is_due(told):
+    shown = lost = 0
+    while not end.is_due(shown):
         text = ""
         data = listener.receive()
         if end.is_asked and not data:
@@ -142,13 +149,13 @@ def _lines(end: End, listener: Listener, wanted: Filter, args: argparse.Namespac
         for form, values in reader.read(data):
             if is_meant(form, values):
                 text += shape.text(form, values)
-                told += 1
+                shown += 1
         if text:
             yield text
         if listener.lost != lost:
             lost = listener.lost
             run.complain(f"the kernel dropped events ({lost} times by now)")
-    run.complain(f"{told} events, lost {listener.lost} times")
+    run.complain(f"{shown} events, lost {listener.lost} times")
 
 
 class Shape:
@@ -166,8 +173,8 @@ class Shape:
         name = event_name(form.kind, form.flags)
         port = int.from_bytes(form.field(values, "portid"), sys.byteorder)
         if self._json:
-            told = {"time": time.time(), "event": name.lower(), **described(entry(form, values))}
-            return as_json({**told, **self._user(port)})
+            event = {"time": time.time(), "event": name.lower(), **described(entry(form, values))}
+            return as_json({**event, **self._user(port)})
         if self._extras is not None:
             line = f"{f'[{name}]':>9} {self._format.line(form, values).rstrip()}"
             by = "".join(f" {word}={value}" for word, value in self._user(port).items())
@@ -184,7 +191,7 @@ class Shape:
         return f"[{seconds}.{rest // 1000:06}]\t"
 
     def _user(self, port: int) -> dict[str, object]:
-        """Return who changed the table, if it was no packet: the port, and the program if found."""
+        """Return the port and, if known, the program that changed the table; {} for a packet."""
         program = self._programs.name(port) if port else ""
         return {**({"portid": port} if port else {}), **({"progname": program} if program else {})}
 
@@ -196,7 +203,7 @@ def _rates(end: End, listener: Listener, wanted: Filter, args: argparse.Namespac
     while not is_due:
         data = listener.receive()
         if end.is_asked and not data:
-            break  # what was counted since the last whole second is no rate
+            break  # what was counted since the last whole second is not a rate
         if data:
             census.count(data)
         is_due = end.is_due(census.total if args.count else 0)
@@ -207,8 +214,8 @@ def _rates(end: End, listener: Listener, wanted: Filter, args: argparse.Namespac
 
 
 def _rate(args: argparse.Namespace, last: EventCounts, now: EventCounts) -> str:
-    told = {name: after - before for name, before, after in zip(now._fields, last, now)}
+    rates = {name: after - before for name, before, after in zip(now._fields, last, now)}
     if args.json:
-        return as_json({"time": time.time(), **told})
-    words = "  ".join(f"{name} {number:8,}" for name, number in told.items())
+        return as_json({"time": time.time(), **rates})
+    words = "  ".join(f"{name} {number:8,}" for name, number in rates.items())
     return f"{time.strftime('%H:%M:%S')}  {words}\n"

@@ -22,7 +22,7 @@ EXAMPLES = """\
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the subcommand."""
-    made = arguments.subcommand(
+    command = arguments.subcommand(
         commands,
         "expect",
         expect,
@@ -30,7 +30,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         EXAMPLES,
         takes=["json", "netns"],
     )
-    made.add_argument("--count", action="store_true", default=False, help="how many there are")
+    command.add_argument(
+        "--count", action="store_true", default=False, help="print their number only"
+    )
 
 
 def expect(args: argparse.Namespace) -> Iterator[str]:
@@ -38,20 +40,20 @@ def expect(args: argparse.Namespace) -> Iterator[str]:
 
     def expect_here(netns: str | None) -> Iterator[str]:
         where = {} if netns is None else {"netns": netns}
-        found = list(expectations())
+        table = list(expectations())
         if args.count:
-            document = {"schema": 1, **where, "expectations": len(found)}
-            yield as_json(document) if args.json else f"{len(found)}\n"
+            document = {"schema": 1, **where, "expectations": len(table)}
+            yield as_json(document) if args.json else f"{len(table)}\n"
             return
-        for expectation in found:
+        for expectation in table:
             yield as_json({**where, **_described(expectation)}) if args.json else _line(expectation)
 
     yield from in_namespaces(args, expect_here)
 
 
 def _described(expectation: Expectation) -> dict[str, object]:
-    told = {**expectation._asdict(), "protocol": protocol_name(expectation.protocol)}
-    return {name: value for name, value in told.items() if value is not None}
+    fields = {**expectation._asdict(), "protocol": protocol_name(expectation.protocol)}
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _line(expectation: Expectation) -> str:

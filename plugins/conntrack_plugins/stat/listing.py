@@ -46,36 +46,36 @@ COLORS = {"ESTABLISHED": "32", "SYN_SENT": "33", "SYN_RECV": "33", "UNREPLIED": 
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the subcommand."""
-    made = arguments.subcommand(
+    command = arguments.subcommand(
         commands, "list", list_entries, "the table's entries", EXAMPLES, takes=["json", "netns"]
     )
-    shape = made.add_mutually_exclusive_group()
+    shape = command.add_mutually_exclusive_group()
     add_output(shape)
-    shape.add_argument("--csv", action="store_true", default=False, help="comma-separated values")
-    made.add_argument("--sort", choices=list(KEYS), help="the largest first")
-    made.add_argument(
+    shape.add_argument("--csv", action="store_true", default=False, help="print CSV instead")
+    command.add_argument("--sort", choices=list(KEYS), help="sort by this, the largest first")
+    command.add_argument(
         "--limit",
         metavar="N",
         type=arguments.whole_number(1, arguments.MANY),
-        help=f"N entries ({SORTED} with --sort)",
+        help=f"show N entries at most ({SORTED} with --sort)",
     )
-    arguments.add_filters(made)
+    arguments.add_filters(command)
 
 
 def add_output(to: argparse._ActionsContainer) -> None:
-    """Add the option that says what a line shows."""
+    """Add the option for what a line shows."""
     to.add_argument(
         "-o",
         "--output",
         metavar="FORMAT,…",
         default="table",
-        help="a table, or conntrack: lines as of conntrack(8), with what its -o adds there "
-        f"({', '.join(EXTRAS)})",
+        help="output format: table (default), conntrack for conntrack(8)'s lines, or what its -o "
+        f"adds to them: {', '.join(EXTRAS)}",
     )
 
 
 def list_entries(args: argparse.Namespace) -> Iterator[str]:
-    """Yield the entries that the filter means, in the shape asked for."""
+    """Yield the entries that match the filter, in the shape asked for."""
     wanted, extras = arguments.filter_of(args), parse_output(args.output)
     limit = getattr(args, "limit", None)
     sort = getattr(args, "sort", None)
@@ -129,7 +129,7 @@ def _shaped(args: argparse.Namespace, entries: Iterable[Entry], netns: str | Non
 def described(entry: Entry) -> dict[str, object]:
     """Return an entry as a document; what it does not have is left out.
 
-    What stands beside `src` and `dst`, packets and bytes among it, is the original direction's.
+    What is beside `src` and `dst`, packets and bytes among it, is the original direction's.
     """
     now = time.time()
     whole = {
@@ -156,9 +156,9 @@ def described(entry: Entry) -> dict[str, object]:
 
 
 def _direction(direction: Tuple) -> dict[str, object]:
-    told = direction._asdict()
-    del told["zone"]
-    return {name: value for name, value in told.items() if value is not None}
+    fields = direction._asdict()
+    del fields["zone"]
+    return {name: value for name, value in fields.items() if value is not None}
 
 
 def _labels(entry: Entry) -> list[str]:
@@ -188,10 +188,10 @@ def _csv(entries: Iterable[Entry], where: dict[str, str]) -> Iterator[str]:
     writer = csv.DictWriter(text, CSV_COLUMNS, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     for entry in entries:
-        told = described(entry)
+        fields = described(entry)
         row = {f"reply_{name}": value for name, value in _direction(entry.reply).items()}
         lists = {"status": " ".join(status_names(entry.status)), "labels": ",".join(_labels(entry))}
-        writer.writerow({**where, **told, **row, **lists})
+        writer.writerow({**where, **fields, **row, **lists})
         yield text.getvalue()
         text.seek(0)
         text.truncate()

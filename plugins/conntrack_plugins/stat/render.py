@@ -1,4 +1,4 @@
-"""conntrack-stat render: an agent's configuration, made of the settings."""
+"""conntrack-stat render: an agent's configuration, made from the settings."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EXAMPLES = """\
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the subcommand."""
-    made = arguments.subcommand(
+    command = arguments.subcommand(
         commands,
         "render",
         render,
@@ -31,25 +31,29 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         EXAMPLES,
         takes=["json"],
     )
-    made.add_argument("agent", metavar="AGENT", nargs="?", help="which agent; without it, a list")
-    made.add_argument("-o", "--output", metavar="DIR", help="write the files there, all or none")
-    made.add_argument(
+    command.add_argument(
+        "agent", metavar="AGENT", nargs="?", help="the agent; without it, all agents are listed"
+    )
+    command.add_argument(
+        "-o", "--output", metavar="DIR", help="write the files to this directory, all or none"
+    )
+    command.add_argument(
         "--settings",
         metavar="FILE",
         default="",
-        help="settings to read (/etc/conntrack-plugins.conf, if it is there)",
+        help="file of settings (default: /etc/conntrack-plugins.conf, if it exists)",
     )
-    made.add_argument(
+    command.add_argument(
         "--set",
         metavar="KEY=VALUE",
         action="append",
         default=[],
-        help="a setting, over the file's (repeatable)",
+        help="a setting that overrides the file's (repeatable)",
     )
-    made.add_argument(
-        "--check", action="store_true", help="let the agent's own validator judge it before"
+    command.add_argument(
+        "--check", action="store_true", help="run the agent's own validator on it first"
     )
-    made.add_argument("--force", action="store_true", help="replace files that are there already")
+    command.add_argument("--force", action="store_true", help="replace existing files")
 
 
 def render(args: argparse.Namespace) -> Iterator[str]:
@@ -71,11 +75,11 @@ def render(args: argparse.Namespace) -> Iterator[str]:
     if args.output is not None:
         write(files, args.output, AGENTS[args.agent].mode, force=args.force)
     if args.json:
-        found = [
+        documents = [
             {"name": file.name, "text": file.text, "place": AGENTS[args.agent].place}
             for file in files
         ]
-        yield as_json({"files": found, "checked": checked})
+        yield as_json({"files": documents, "checked": checked})
         return
     for words in checked:
         run.complain(f"checked by '{words}'")

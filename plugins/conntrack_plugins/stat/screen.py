@@ -41,10 +41,10 @@ def render(part: RenderableType) -> str:
 
 
 def columns(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Text:
-    """Return rows in columns; those whose heading begins with '>' stand to the right.
+    """Return rows in columns; those whose heading begins with '>' are aligned to the right.
 
-    No value is ever cut: each row takes the line that it needs, and on a terminal as many lines
-    as its columns need there.
+    No value is ever cut: each row is as long as it needs to be, and on a terminal it has as many
+    lines as its columns need there.
     """
     from rich.cells import cell_len
     from rich.console import Console
@@ -70,7 +70,7 @@ def columns(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> Text:
 
 
 def _fold(widths: Sequence[int], width: int | None) -> list[list[int]]:
-    """Return which columns stand in each line of a row; one alone may be wider than the screen."""
+    """Return which columns each line of a row has; one alone may be wider than the screen."""
     lines: list[list[int]] = [[]]
     used = len(FIRST)
     for column, needed in enumerate(widths):
@@ -83,7 +83,7 @@ def _fold(widths: Sequence[int], width: int | None) -> list[list[int]]:
 
 
 def caution(change: Change | None) -> str:
-    """Return a line that says that a reading of the table is approximate, or nothing."""
+    """Return a line that marks a reading of the table as approximate, or nothing."""
     if change is None or not is_approximate(change):
         return ""
     what = "its hash table was resized" if change.resized else f"by {change.entries:,} entries"
@@ -91,18 +91,18 @@ def caution(change: Change | None) -> str:
 
 
 def as_json(document: object) -> str:
-    """Return a document as a line of JSON, which is ASCII if it holds what is not printed."""
+    """Return a document as a line of JSON, in ASCII if it has characters that are not printed."""
     text = json.dumps(document, ensure_ascii=False)
     return f"{text if text.isprintable() else json.dumps(document)}\n"
 
 
 def is_terminal() -> bool:
-    """Tell whether standard output is a terminal that shows colours."""
+    """Return whether standard output is a terminal that shows colours."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
 
 
 class Progress:
-    """A line on standard error that tells how far long work is, where that is a terminal."""
+    """A line on standard error that shows the progress of long work, where that is a terminal."""
 
     def __init__(self, what: str) -> None:
         self._what = what
@@ -116,14 +116,14 @@ class Progress:
             complain("\r\x1b[K", end="")
 
     def watch(self, things: Iterable[Thing]) -> Iterator[Thing]:
-        """Yield the things, and tell how many there were now and then."""
+        """Yield the things, and show how many there were now and then."""
         for number, thing in enumerate(things, start=1):
             if number % 20_000 == 0:
                 self.show(number)
             yield thing
 
     def show(self, number: int) -> None:
-        """Tell how many there are by now."""
+        """Show how many there are by now."""
         if sys.stderr.isatty():
             self._shown = True
             complain(f"\r{number:,} {self._what}", end="")

@@ -26,18 +26,18 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     arguments.subcommand(commands, "status", status, "how full the table is, and the counters")
     arguments.subcommand(commands, "counters", counters, "every counter, each CPU by itself")
     arguments.subcommand(
-        commands, "metrics", metrics, "what can be measured, and its names", takes=["json"]
+        commands, "metrics", metrics, "all metrics, and each agent's name for them", takes=["json"]
     )
 
 
 def status(args: argparse.Namespace) -> Iterator[str]:
-    """Yield the table's size and settings, and the counters' sums: what anybody may read."""
+    """Yield the table's size and settings, and the counters' sums: what any user may read."""
     wanted = [metric for metric in CHEAP if metric.id.startswith(("table.", "cpu."))]
     return _read(args, tuple(wanted), _status)
 
 
 def counters(args: argparse.Namespace) -> Iterator[str]:
-    """Yield the counters, one column a CPU."""
+    """Yield the counters, one column for each CPU."""
     return _read(args, select(["cpu.*"]), _counters)
 
 
@@ -71,10 +71,10 @@ def _table(reading: Reading, table: Sysctls) -> Iterator[str]:
     from rich.text import Text
 
     usage = find("table.usage")
-    for found in series(Expression(usage), reading):
-        percent = shown(usage, found.total)
+    for share in series(Expression(usage), reading):
+        percent = shown(usage, share.total)
         colour = "red" if percent >= 90 else "yellow" if percent >= 80 else "green"
-        bar = "█" * min(BAR, round(found.total * BAR))
+        bar = "█" * min(BAR, round(share.total * BAR))
         line = Text.assemble(
             "  usage     ", (bar, colour), (bar.ljust(BAR, "░")[len(bar) :], "dim")
         )
@@ -93,14 +93,14 @@ def _number(value: int | None) -> str:
 
 def _sums(reading: Reading) -> Iterator[list[str]]:
     for metric in select(["cpu.*"]):
-        for found in series(Expression(metric), reading):
-            yield [metric.id, f"{found.total:,}", metric.help]
+        for counter in series(Expression(metric), reading):
+            yield [metric.id, f"{counter.total:,}", metric.help]
 
 
 def _counters(reading: Reading) -> Iterator[str]:
     rows = reading.counters or ()
     names = [metric.id.partition(".")[2] for metric in select(["cpu.*"])]
-    # A kernel newer than the catalogue may have counters that it lacks.
+    # A kernel newer than the catalogue may have counters that are missing from it.
     names += sorted({name for row in rows for name in row.values} - set(names))
     yield render(
         columns(

@@ -33,7 +33,7 @@ TIMEOUT = 5.0
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the subcommand."""
-    made = arguments.subcommand(
+    command = arguments.subcommand(
         commands,
         "sync",
         sync,
@@ -41,28 +41,28 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         EXAMPLES,
         takes=["json"],
     )
-    conntrackd_arguments.add_ways(made)
-    made.set_defaults(socket="", config="", command="", file="")
-    made.set_defaults(peer_file="", peer_socket="", peer_command="")
-    made.add_argument(
+    conntrackd_arguments.add_ways(command)
+    command.set_defaults(socket="", config="", command="", file="")
+    command.set_defaults(peer_file="", peer_socket="", peer_command="")
+    command.add_argument(
         "--watch",
         metavar="SECONDS",
         type=arguments.seconds(0.2, arguments.DAY),
         nargs="?",
         const=2.0,
-        help="again and again (2)",
+        help="show it again every so many seconds (2)",
     )
 
 
 def sync(args: argparse.Namespace) -> Iterator[str]:
-    """Yield one screen of statistics, or one after the other; what failed is raised at the end."""
+    """Yield one screen of statistics, or one after the other; a failure is raised at the end."""
     asked = conntrackd_arguments.way(args.file, args.command, args.socket, args.config)
     peer = conntrackd_arguments.peer_way(args.peer_file, args.peer_command, args.peer_socket)
     if args.watch is None:
         yield from _look(asked, peer, json=args.json)
         return
     if args.file:
-        raise InvalidRequest("--watch takes a daemon that can be asked: leave out --file")
+        raise InvalidRequest("--watch needs a running daemon: leave out --file")
     while True:
         try:
             yield from _look(asked, peer, json=args.json)
@@ -126,9 +126,9 @@ def _section(
 ) -> Iterator[str]:
     if not rows:
         return
-    told = [field for field in fields if any(getattr(row, field) is not None for row in rows)]
-    headings = [title if field == fields[0] else f">{field.replace('_', ' ')}" for field in told]
-    yield render(columns(headings, ([_text(getattr(row, name)) for name in told] for row in rows)))
+    known = [field for field in fields if any(getattr(row, field) is not None for row in rows)]
+    headings = [title if field == fields[0] else f">{field.replace('_', ' ')}" for field in known]
+    yield render(columns(headings, ([_text(getattr(row, name)) for name in known] for row in rows)))
     yield "\n"
 
 
@@ -145,16 +145,17 @@ def _health(reading: Reading, found: SyncStatistics) -> Iterator[str]:
         "netlink overruns": "sync.runtime.netlink_overrun",
         "children failed": "sync.runtime.child_failed",
     }
-    told = [
+    totals = [
         f"{name} {value:,}"
         for name, metric in numbers.items()
         for value in find(metric).take(reading).values()
     ]
-    yield f"{', '.join(told)}\n" if told else ""
+    yield f"{', '.join(totals)}\n" if totals else ""
     if reading.peer:
         missing = find("sync.peer.missing")
         for share in missing.take(reading).values():
-            yield f"the other node lacks {shown(missing, share):.1f}% of this node's connections\n"
+            percent = f"{shown(missing, share):.1f}%"
+            yield f"{percent} of this node's connections are missing on the other node\n"
         yield from (f"{absent.reason}\n" for absent in absences(reading, [missing]))
     for line in found.unknown:
         yield printable(f"not understood ({line.section}): {line.text}") + "\n"

@@ -1,4 +1,4 @@
-"""A terminal that gives single keys, and that is given back as it was found, however it ends."""
+"""A terminal from which single keys are read, and which is restored however the command ends."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ QUIT = "q"
 
 
 class _Ended(BaseException):
-    """A signal has asked this process to end; nobody who catches Exception may pass over it."""
+    """A signal has asked this process to end; nobody who catches Exception may ignore it."""
 
 
 @contextlib.contextmanager
-def given_back() -> Iterator[None]:
+def restored() -> Iterator[None]:
     """Let TERM and HUP end what is inside by an exception, and then this process by themselves."""
     caught: list[int] = []
 
     def end(number: int, _frame: object) -> None:
         for each in before:
-            signal.signal(each, signal.SIG_IGN)  # giving back is not disturbed
+            signal.signal(each, signal.SIG_IGN)  # restoring is not disturbed
         caught.append(number)
         raise _Ended
 
@@ -73,5 +73,5 @@ def key(seconds: float) -> str:
 
 
 def moves() -> bool:
-    """Tell whether the terminal can show one screen in place of another."""
-    return os.environ.get("TERM", "").lower() not in {"dumb", "unknown"}  # as rich takes them
+    """Return whether the terminal can show one screen in place of another."""
+    return os.environ.get("TERM", "").lower() not in {"dumb", "unknown"}  # as in rich

@@ -1,4 +1,4 @@
-"""conntrack-stat top: who talks, in which states, how fast, on a screen that renews itself."""
+"""conntrack-stat top: who talks, in which states, how fast, on a screen that is renewed."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ EXAMPLES = """\
   conntrack-stat top --by dst,dport -p tcp --interval 5
   conntrack-stat top --once                 one screen, as in a pipe or where TERM is dumb
 
-Keys: q quits, e b p sort by entries, bytes, packets (the last two need accounting)
+Keys: q quits; e, b and p sort by entries, bytes and packets (the last two need accounting)
 """
 SORTS = {"e": "entries", "b": "bytes", "p": "packets"}
 HEAD = 9  # lines above the talkers
@@ -53,19 +53,26 @@ class Sight(NamedTuple):
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the subcommand."""
-    made = arguments.subcommand(
-        commands, "top", top, "who talks, renewed every 2 s", EXAMPLES, takes=["netns"]
+    command = arguments.subcommand(
+        commands,
+        "top",
+        top,
+        "the sources with the most entries, renewed every 2 seconds",
+        EXAMPLES,
+        takes=["netns"],
     )
-    made.add_argument("--by", metavar="DIMENSION,…", default="src", help="who is a talker (src)")
-    made.add_argument(
+    command.add_argument(
+        "--by", metavar="DIMENSION,…", default="src", help="group by these dimensions (src)"
+    )
+    command.add_argument(
         "--interval",
         metavar="SECONDS",
         type=arguments.seconds(0.1, 3600),
         default=2.0,
-        help="how long a screen stands (2)",
+        help="seconds between two screens (2)",
     )
-    made.add_argument("--once", action="store_true", default=False, help="one screen only")
-    arguments.add_filters(made)
+    command.add_argument("--once", action="store_true", default=False, help="show one screen only")
+    arguments.add_filters(command)
 
 
 def top(args: argparse.Namespace) -> Iterator[str]:
@@ -99,7 +106,7 @@ def _live(by: list[str], wanted: Filter, interval: float) -> None:
     console, sort = Console(), "entries"
     with contextlib.ExitStack() as stack:
         counter = _counter(stack, wanted)
-        stack.enter_context(terminal.given_back())
+        stack.enter_context(terminal.restored())
         stack.enter_context(terminal.keys())
         last, began = None, time.monotonic()
         live = stack.enter_context(Live(console=console, screen=True, auto_refresh=False))
@@ -123,7 +130,7 @@ def _counter(stack: contextlib.ExitStack, wanted: Filter) -> EventCounter | None
     try:
         counter = EventCounter(event_query(wanted))
     except ConntrackError:
-        return None  # without rates, then; the table itself will say what is not permitted
+        return None  # without rates, then; the table itself will show what is not permitted
     stack.callback(counter.close)
     return counter
 
@@ -146,8 +153,8 @@ def screen(sight: Sight, sort: str, height: int) -> Renderables:
     lines = [f"{sight.counts.total:,} of {table.limit or 0:,} entries{share}"]
     if sight.events and sight.seconds:
         rates = zip(("new", "update", "destroy"), sight.events)
-        told = ", ".join(f"{name} {number / sight.seconds:,.0f}/s" for name, number in rates)
-        lines.append(f"{told}, lost {sight.events.lost} times")
+        text = ", ".join(f"{name} {number / sight.seconds:,.0f}/s" for name, number in rates)
+        lines.append(f"{text}, lost {sight.events.lost} times")
     else:
         lines.append("rates are known from the next screen on")
     for name in ("protocol", "tcp_state", "status"):
