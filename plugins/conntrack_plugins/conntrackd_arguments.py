@@ -41,7 +41,8 @@ def add_ways(to: argparse.ArgumentParser) -> None:
         nargs="?",
         const=COMMAND,
         default=argparse.SUPPRESS,
-        help=f"run 'conntrackd -s' instead of using the socket, such as --command '{BY_SUDO}'",
+        help="run 'conntrackd -s' instead of using the socket; WORDS replaces 'conntrackd', as "
+        f"'{BY_SUDO}'",
     )
     for flag, metavar, text in WAYS:
         to.add_argument(flag, metavar=metavar, default=argparse.SUPPRESS, help=text)

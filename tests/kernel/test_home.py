@@ -215,7 +215,7 @@ def test_a_thread_that_can_not_come_back_does_not_go_on(
     found = in_a_thread(lambda: collect_in(filled.namespace.name, select(["table.entries"])))
     assert isinstance(found, Stranded)
     assert not isinstance(found, Exception)
-    assert "can't come back" in str(found)
+    assert "can't return" in str(found)
     assert "out of memory" in str(found)
 
 

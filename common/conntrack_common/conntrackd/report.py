@@ -27,7 +27,7 @@ LONGEST_QUOTE = 60
 
 
 class Report(NamedTuple):
-    """A saved report's text, and its age in seconds, None where it is no file."""
+    """A saved report's text, and its age in seconds, None where it is not a file."""
 
     text: str
     age: float | None

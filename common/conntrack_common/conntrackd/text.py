@@ -167,7 +167,7 @@ class _Reader:
                 self.leave(line[:LONGEST_UNKNOWN])
 
     def enter_heading(self, label: str) -> bool:
-        """Enter the section that this heading opens; false if it is no heading."""
+        """Enter the section that this heading opens; false if it is not a heading."""
         word, _, name = label.partition(" ")
         if label in HEADINGS:
             self.enter(label, *HEADINGS[label])

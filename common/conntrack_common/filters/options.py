@@ -73,7 +73,9 @@ OPTIONS = (
     Option(("--mask-dst",), "mask_dst", "MASK", "mask of --orig-dst"),
     Option(("-r", "--reply-src"), "reply_src", "IP[/N]", f"source address, {REPLY}"),
     Option(("-q", "--reply-dst"), "reply_dst", "IP[/N]", f"destination address, {REPLY}"),
-    Option(("--sport", "--orig-port-src"), "orig_sport", "PORT", f"source port, {ORIGINAL}"),
+    Option(
+        ("--sport", "--orig-port-src"), "orig_sport", "PORT", f"source port or service, {ORIGINAL}"
+    ),
     Option(("--dport", "--orig-port-dst"), "orig_dport", "PORT", f"destination port, {ORIGINAL}"),
     Option(("--reply-port-src",), "reply_sport", "PORT", f"source port, {REPLY}"),
     Option(("--reply-port-dst",), "reply_dport", "PORT", f"destination port, {REPLY}"),
@@ -91,9 +93,9 @@ OPTIONS = (
     Option(("--reply-key-dst",), "reply_key_dst", "KEY", f"GRE destination key, {REPLY}"),
     Option(("-f", "--family"), "family", "ipv4|ipv6", "address family (default: both)"),
     Option(("-m", "--mark"), "mark", "MARK[/MASK]", "connection mark"),
-    Option(("-l", "--label"), "label", "LABEL,…", "all of these labels: names or numbers"),
+    Option(("-l", "--label"), "label", "LABEL,…", "labels, all of them set: names or numbers"),
     Option(("-c", "--secmark"), "secmark", "CONTEXT", "security context"),
-    Option(("-u", "--status"), "status", "FLAG,…", "all of these status flags; !FLAG: without it"),
+    Option(("-u", "--status"), "status", "FLAG,…", "status flags, all of them set; !FLAG: not set"),
     Option(("-w", "--zone"), "zone", "ZONE", "conntrack zone of both directions"),
     Option(("--orig-zone",), "orig_zone", "ZONE", f"conntrack zone, {ORIGINAL} only"),
     Option(("--reply-zone",), "reply_zone", "ZONE", f"conntrack zone, {REPLY} only"),

@@ -34,7 +34,7 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         commands,
         "demo",
         demo,
-        "the status and each agent's numbers of a demonstration table with real connections (root)",
+        "a demonstration on a table of its own, with real connections (root)",
         takes=[],
     )
     command.add_argument(
