@@ -100,7 +100,7 @@ def meaning(blocks: Iterable[Statement], path: str, end: Word) -> SyncConfig:
 
 
 class _Reader:
-    """What the blocks so far said."""
+    """What the blocks so far contain."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -151,7 +151,7 @@ class _Reader:
             self.values[field] = word.text
         elif word.kind == ON:
             self.values[field] = default
-        # Off leaves what an earlier statement said.
+        # Off leaves what an earlier statement set.
 
     def read_unix(self, unix: Statement) -> None:
         for statement in unix.block:

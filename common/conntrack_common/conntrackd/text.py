@@ -118,7 +118,7 @@ def _merge_rows(first: tuple[Any, ...], second: tuple[Any, ...], width: int) -> 
 
 
 class _Reader:
-    """What the lines said so far, and the section that the next one is in."""
+    """What the lines so far contain, and the section that the next one is in."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
@@ -189,13 +189,13 @@ class _Reader:
         heading = LINK_HEADING.fullmatch(label)
         if heading is None:
             return False
-        said = heading.groupdict()
-        active, device = said.pop("active"), said.pop("device")
-        part = ("link", said.pop("transport").lower(), device or active or "")
+        words = heading.groupdict()
+        active, device = words.pop("active"), words.pop("device")
+        part = ("link", words.pop("transport").lower(), device or active or "")
         self.enter(label, part, NO_LABELS, LINK)
         if active:
-            said["role"] = "ACTIVE"  # the short form shows the active link only
-        self.values.update((name, value) for name, value in said.items() if value is not None)
+            words["role"] = "ACTIVE"  # the short form shows the active link only
+        self.values.update((name, value) for name, value in words.items() if value is not None)
         return True
 
     def read_joined(self, text: str) -> bool:
