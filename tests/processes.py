@@ -59,7 +59,7 @@ def must(
 
 
 def until(
-    condition: Callable[[], Result], what: str | Callable[[], str], seconds: float = 20
+    condition: Callable[[], Result], what: str | Callable[[], str], seconds: float = 60
 ) -> Result:
     """Poll until the condition is true and return its value; fail with `what` at the deadline."""
     deadline = time.monotonic() + seconds
@@ -114,7 +114,7 @@ class Daemon:
     def said(self) -> str:
         return self.log.read_text("utf-8", "replace")
 
-    def until(self, condition: Callable[[], Result], what: str, seconds: float = 20) -> Result:
+    def until(self, condition: Callable[[], Result], what: str, seconds: float = 60) -> Result:
         """Wait for something that this daemon does; fail at once if it ends before."""
 
         def attempt() -> Result:
