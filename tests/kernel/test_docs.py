@@ -118,7 +118,7 @@ def test_commands_in_sentences_can_be_meant(
     """Those that run until they are stopped are stopped; one that is refused is wrong."""
     lines = list(dict.fromkeys(text for path in DOCUMENTS for text in spelled(path)))
     assert len(lines) > 15
-    script = [Command(0, f"timeout -s INT 2 {line}", True, None) for line in lines]
+    script = [Command(0, f"timeout -s INT 6 {line}", True, None) for line in lines]
     found = run_all(stage, folder, installation, script, {})
     for line, (status, text) in zip(lines, found):
         refused = "shows what can be said" in text or "is not understood" in text
