@@ -19,6 +19,7 @@ import processes
 import rendered
 import shelter
 from installation import DEBIAN, Installation, copied, is_debian
+from modules import IN_MACHINE
 from namespaces import Filled, Namespace
 
 TOOLS = ("ip", "nft", "conntrack", "setpriv", "sysctl", "ping")
@@ -26,8 +27,6 @@ GLOBAL_SYSCTLS = ("max", "buckets", "expect_max", "acct", "timestamp", "events")
 PACKAGING = Path(__file__).parent / "package"
 NETFILTER = Path("/proc/sys/net/netfilter")
 MODULES = ["nf_conntrack", "nf_conntrack_netlink"]
-# tests/machine/run writes this word; there modules, limits and /etc may be set.
-IN_MACHINE = "conntrack_plugins.machine" in Path("/proc/cmdline").read_text("utf-8").split()
 
 # The same examples every time, and no deadlines: neither chance nor a busy machine decides what is
 # green. `make fuzz` searches (--hypothesis-profile=search), and what it finds becomes an @example.

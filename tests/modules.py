@@ -6,6 +6,10 @@ from pathlib import Path
 
 import processes
 
+# tests/machine/run writes this word; there modules, limits and /etc may be set, and all takes ten
+# times as long.
+IN_MACHINE = "conntrack_plugins.machine" in Path("/proc/cmdline").read_text("utf-8").split()
+
 
 def loaded() -> dict[str, list[str]]:
     """The modules that are loaded, each with those that use it (proc(5), /proc/modules)."""

@@ -15,6 +15,7 @@ import pytest
 import oracle
 import processes
 from installation import command, python_path
+from modules import IN_MACHINE
 from pair import KEEP_EXTERNAL, KEEP_INTERNAL, MODES, Node, pair
 
 pytestmark = [pytest.mark.kernel, pytest.mark.agent("conntrackd")]
@@ -67,8 +68,8 @@ def linked(mode: str) -> Iterator[tuple[Path, Node, Node]]:
 
 @pytest.fixture(scope="module")
 def runs() -> Iterator[dict[str, Future[None]]]:
-    """All modes at the same time: most of it is waiting."""
-    with ThreadPoolExecutor(12) as threads:
+    """All modes at the same time: most of it is waiting, but on a slow machine."""
+    with ThreadPoolExecutor(2 if IN_MACHINE else 12) as threads:
         made = {mode: threads.submit(well_until_cut, mode) for mode in MODES}
         for mode in FAIL_OVERS:
             made[f"{mode} fail-over"] = threads.submit(fail_over_and_back, mode)
