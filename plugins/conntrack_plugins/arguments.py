@@ -88,15 +88,10 @@ def seconds(least: float, most: float) -> Callable[[str], float]:
 
 
 def add_proc_root(to: argparse.ArgumentParser) -> None:
-    """Add the option that reads a saved system."""
+    """Add the option that reads a copy of /proc in a directory, and no ctnetlink; it is hidden."""
     import argparse
 
-    to.add_argument(
-        "--proc-root",
-        metavar="DIR",
-        default=argparse.SUPPRESS,
-        help="read a copy of /proc in DIR, and no ctnetlink (for tests and saved systems)",
-    )
+    to.add_argument("--proc-root", metavar="DIR", default=argparse.SUPPRESS, help=argparse.SUPPRESS)
 
 
 def add_json(to: argparse.ArgumentParser) -> None:

@@ -210,8 +210,8 @@ def test_files_and_folders(room: Path) -> None:
     assert sorted(ask(room, "check_conntrackd", "--file", "here/")) == here
     assert ask(room, "check_conntrackd", "--file", "=", "here/sa") == ["here/saved.txt"]
     assert ask(room, "check_conntrackd", "--file", "~/here/sa") == ["~/here/saved.txt"]
-    assert ask(room, "check_conntrackd", "--proc-root", "here/") == ["here/sub dir"]
-    assert ask(room, "check_conntrackd", "--proc-root", "here/sub\\ ") == ["here/sub dir"]
+    assert ask(room, "conntrack-stat", "render", "--output", "here/") == ["here/sub dir"]
+    assert ask(room, "conntrack-stat", "render", "--output", "here/sub\\ ") == ["here/sub dir"]
     assert ask(room, "check_conntrackd", "--file", "none") == []
 
 
@@ -225,7 +225,7 @@ def test_what_is_typed_is_never_executed(room: Path, word: str, options: str) ->
     for before in ([], ["list"], ["list", "--sort"], ["list", "-u"], ["list", "--netns"]):
         ask(room, command, *before, word, options=options)
         ask(room, command, *before, word, "", options=options)
-    for option in ("--file", "--proc-root", "--check"):
+    for option in ("--file", "--check"):
         ask(room, "check_conntrackd", option, word, options=options)
         ask(room, "check_conntrackd", option, "=", word, options=options)
 
@@ -330,6 +330,6 @@ def test_the_package_finds_it_by_the_command(room: Path) -> None:
     terminal = Terminal(room, f"source {PACKAGE}", {"XDG_DATA_HOME": str(room / "data")})
     try:
         for name in entry_points():
-            assert terminal.completed(f"{name} --proc-r") == [name, "--proc-root"]
+            assert terminal.completed(f"{name} --vers") == [name, "--version"]
     finally:
         terminal.close()

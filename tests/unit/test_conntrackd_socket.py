@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import socket
 import stat
 import struct
@@ -164,6 +165,16 @@ def test_a_drip_feed_is_given_up_in_time(daemon):
     with pytest.raises(DaemonNotAnswering):
         read_statistics(Socket(daemon(drip).path), ["ct"], timeout=0.4)
     assert time.monotonic() - start < 20
+
+
+def test_a_process_without_room_for_a_socket_blames_nobody_else(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(NotAvailable, match="Too many open files"):
+            Socket(str(tmp_path / "ctl")).answer("ct", soon())
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def test_an_endless_answer_is_refused(daemon):

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 import conntrack_common
+from conntrack_plugins import stat
 from conntrack_plugins.manual import reference
 from installation import entry_points, python_path
 
@@ -190,11 +191,11 @@ def test_what_is_printed_goes_through_one_place(path: Path) -> None:
             assert "sys.std" not in ast.unparse(node.value), node.lineno
 
 
-def loaded(program: str) -> set[str]:
+def loaded(program: str, *words: str) -> set[str]:
     """The modules that a command has loaded when it has done its usual work."""
     module, function = entry_points()[program]
     code = (
-        f"import sys; sys.argv = ['x']; from {module} import {function}\n"
+        f"import sys; sys.argv = {['x', *words]}; from {module} import {function}\n"
         f"try: {function}()\nexcept SystemExit: pass\n"
         "print(*sys.modules, file=sys.stderr)"
     )
@@ -214,6 +215,18 @@ def test_starting_costs_no_more_than_it_must() -> None:
     more = {"argparse", "typing", "json", "re", "threading"}
     assert not loaded("conntrack-telegraf") & (heavy | more)
     assert not loaded("conntrack-prometheus") & (heavy | more)
+
+
+BESIDE = {"demo": "status", "events": "listing"}  # whose output is the same
+
+
+@pytest.mark.parametrize("name", sorted(stat.MODULES))
+def test_only_the_subcommand_that_runs_is_imported(name: str) -> None:
+    package = stat.__name__
+    modules = {f"{package}.{each}" for each in stat.MODULES.values()}
+    modules -= {f"{package}.{BESIDE.get(name)}"}
+    for words in ((name, "--help"), ("--netns", "count", "--json", name, "--nosuch")):
+        assert loaded("conntrack-stat", *words) & modules == {f"{package}.{stat.MODULES[name]}"}
 
 
 def test_the_metrics_reference_is_not_stale() -> None:

@@ -99,21 +99,27 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 
 
 class _Ending:
-    """Ends a command before this process ends by a signal that nobody else handles."""
+    """Ends a command before this process ends, or is interrupted, by a signal of these.
 
-    SIGNALS = (signal.SIGTERM, signal.SIGHUP)
+    Ctrl-C would otherwise raise KeyboardInterrupt in the middle of Popen, which has started the
+    command by then and knows nothing of it.
+    """
+
+    SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+    USUAL = (signal.SIG_DFL, signal.default_int_handler)
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._caught: int | None = None
-        self._taken: list[int] = []
+        self._taken: dict[int, Any] = {}
 
     def __enter__(self) -> _Ending:
         for number in self.SIGNALS:
-            if signal.getsignal(number) is signal.SIG_DFL:
+            handler = signal.getsignal(number)
+            if handler in self.USUAL:
                 with suppress(ValueError):  # not in the main thread, which alone gets signals
                     signal.signal(number, self._catch)
-                    self._taken.append(number)
+                    self._taken[number] = handler
         return self
 
     def watch(self, process: subprocess.Popen[bytes]) -> None:
@@ -125,12 +131,13 @@ class _Ending:
     def _catch(self, number: int, _frame: Any) -> None:
         self._caught = number
         if self._process is not None:
+            self._caught = None
             _end(self._process)
-            signal.signal(number, signal.SIG_DFL)
+            signal.signal(number, self._taken[number])
             signal.raise_signal(number)
 
     def __exit__(self, *_error: object) -> None:
-        for number in self._taken:
-            signal.signal(number, signal.SIG_DFL)
+        for number, handler in self._taken.items():
+            signal.signal(number, handler)
         if self._caught is not None:  # it came where nothing was started
             signal.raise_signal(self._caught)

@@ -21,6 +21,7 @@ from conntrack_common.errors import (
     DaemonNotAnswering,
     DaemonUnreachable,
     InvalidRequest,
+    NotAvailable,
     NotPermitted,
 )
 
@@ -41,8 +42,9 @@ class Socket:
     def answer(self, request: str, deadline: float) -> str:
         """Return the text that answers this request; `deadline` is a time.monotonic().
 
-        Raises DaemonUnreachable, DaemonNotAnswering, NotPermitted, MalformedData (the answer is
-        too long), InvalidRequest (no such request, or no possible path).
+        Raises DaemonUnreachable, DaemonNotAnswering, NotPermitted, NotAvailable (no socket can be
+        had), MalformedData (the answer is too long), InvalidRequest (no such request, or no
+        possible path).
         """
         number = request_number(request)
         if len(self.path.encode("utf-8", "surrogateescape")) > LONGEST_PATH:
@@ -50,6 +52,8 @@ class Socket:
                 f"the socket path {self.path} has more than {LONGEST_PATH} bytes, which no UNIX "
                 "socket can have: name the one that conntrackd.conf names"
             )
+        import socket  # noqa: F401 - what keeps it from being imported is not conntrackd
+
         try:
             text = self._exchange(number, deadline)
         except TimeoutError:
@@ -102,6 +106,11 @@ class Socket:
             )
         if error.errno in (errno.EACCES, errno.EPERM):
             return NotPermitted(f"{self.path} may not be used by this user: {WAYS_TO_BE_PERMITTED}")
+        if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM):
+            return NotAvailable(
+                f"conntrackd can't be asked ({error.strerror}): this process or this host has no "
+                "room for a socket; raise its limit (ulimit -n), or see what takes so much"
+            )
         if error.errno == errno.EAGAIN:
             return DaemonNotAnswering(
                 f"as many clients wait on {self.path} as conntrackd allows: it is stopped or "
