@@ -4,25 +4,14 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import operator
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from conntrack_common.analysis.change import is_approximate
-from conntrack_common.ctnetlink.census import (
-    BYTES,
-    COUNTED,
-    ENTRIES,
-    FIRST,
-    LIMIT,
-    PACKETS,
-    STAMPED,
-    STARTS,
-    Census,
-    Query,
-)
+from conntrack_common.ctnetlink.census import Cell, Census, Query
 from conntrack_common.ctnetlink.dump import Pass
 from conntrack_common.ctnetlink.entries import address, text
+from conntrack_common.ctnetlink.shapes import LIMIT
 from conntrack_common.errors import Interrupted, InvalidRequest
 from conntrack_common.filters.filter import Filter
 from conntrack_common.model import REST, Breakdown, Change, Group, TableCounts
@@ -131,7 +120,7 @@ def count_table(
     census, change = _count(lambda: Census(query), wanted, progress)
     merged = _merged(census, by)
     largest = heapq.nlargest(
-        len(merged) if top is None else top, merged.items(), key=lambda item: item[1][ENTRIES]
+        len(merged) if top is None else top, merged.items(), key=lambda item: item[1].entries
     )
     now = time.time()
     groups = tuple(_group(tuple(zip(by, values)), cell, now) for values, cell in largest)
@@ -159,14 +148,14 @@ class _Margins(Census):
     def count(self, data: bytes) -> None:
         """Count the messages of one buffer; raises MalformedData."""
         super().count(data)
-        if len(self.groups) > self.limit // 2:
+        if self.size > self.limit // 2:
             self._add_up()
 
     def _add_up(self) -> None:
         for label, values, cell in self.take_groups():
             for name, choice in zip(MARGINS, _choices(tuple(MARGINS), label, values)):
                 for value in choice:
-                    self._by[name][str(value)] = self._by[name].get(str(value), 0) + cell[ENTRIES]
+                    self._by[name][str(value)] = self._by[name].get(str(value), 0) + cell.entries
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Return the counts by each dimension's values."""
@@ -234,23 +223,20 @@ def _pass(
     dump = Pass(wanted.requests(), wanted.plain_requests())
     for number, data in enumerate(dump):
         census.count(data)
-        if number % 256 == 255:
+        if number % 16 == 15:
             progress(census.total)
     return census, dump.change(census.seen)
 
 
-def _merged(census: Census, by: Sequence[str]) -> dict[tuple[str | None, ...], list[int]]:
+def _merged(census: Census, by: Sequence[str]) -> dict[tuple[str | None, ...], Cell]:
     """Return the cells by dimensions; an entry with several status flags is in several of them.
 
     The census is emptied, so that a large one does not take its room twice.
     """
-    merged: dict[tuple[str | None, ...], list[int]] = {}
+    merged: dict[tuple[str | None, ...], Cell] = {}
     for label, values, cell in census.take_groups():
         for key in itertools.product(*_choices(by, label, values)):
-            known = merged.setdefault(key, [0] * len(cell))
-            first = min((each[FIRST] for each in (known, cell) if each[STAMPED]), default=0)
-            known[:] = map(operator.add, known, cell)
-            known[FIRST] = first
+            merged.setdefault(key, Cell()).add(cell)
     return merged
 
 
@@ -268,14 +254,14 @@ def _choices(
             yield (None if value is None else dimension.text(value),)
 
 
-def _group(by: tuple[tuple[str, str | None], ...], cell: list[int], now: float) -> Group:
-    counted, stamped = cell[COUNTED], cell[STAMPED]
+def _group(by: tuple[tuple[str, str | None], ...], cell: Cell, now: float) -> Group:
+    counted, stamped = cell.counted, cell.stamped
     return Group(
         by,
-        cell[ENTRIES],
+        cell.entries,
         counted,
-        packets=cell[PACKETS] if counted else None,
-        bytes=cell[BYTES] if counted else None,
-        mean_age=max(0.0, now - cell[STARTS] / stamped / 1e9) if stamped else None,
-        oldest=max(0.0, now - cell[FIRST] / 1e9) if stamped else None,
+        packets=cell.packets if counted else None,
+        bytes=cell.bytes if counted else None,
+        mean_age=max(0.0, now - cell.starts / stamped / 1e9) if stamped else None,
+        oldest=max(0.0, now - cell.first / 1e9) if stamped else None,
     )

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from conntrack_common.ctnetlink.census import LIMIT, Query
+from conntrack_common.ctnetlink.census import Query
 from conntrack_common.ctnetlink.dump import Pass
-from conntrack_common.ctnetlink.entries import Form, Reader, entry
+from conntrack_common.ctnetlink.entries import Reader, entry
 from conntrack_common.ctnetlink.entry import Entry
 from conntrack_common.ctnetlink.events import query
+from conntrack_common.ctnetlink.shapes import LIMIT, Form
 from conntrack_common.filters.filter import Filter
 from conntrack_common.model import Change
 
@@ -16,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conntrack_common.ctnetlink.entries import Values
+    from conntrack_common.ctnetlink.shapes import Values
 
     Picker = Callable[[Values], Values]
 
@@ -62,16 +63,14 @@ class Matcher:
         self._accepts, self._test = filter_.accepts, filter_.test
         self._key, self._tested = filter_.key, filter_.tested
         self._accepted: dict[Values, bool] = {}
-        # By the form's id, which is its own as long as it is kept here.
-        self._pickers: dict[int, tuple[Form, Picker, Picker]] = {}
+        self._pickers: dict[Form, tuple[Picker, Picker]] = {}
 
     def __call__(self, form: Form, values: Values) -> bool:
         """Return the verdict on one message; raises InvalidRequest if there can be none."""
-        pickers = self._pickers.get(id(form))
+        pickers = self._pickers.get(form)
         if pickers is None:
-            pickers = form, form.picker(self._key), form.picker(self._tested)
-            self._pickers[id(form)] = pickers
-        _form, few, many = pickers
+            pickers = self._pickers[form] = form.picker(self._key), form.picker(self._tested)
+        few, many = pickers
         if self._key:
             found = few(values)
             accepted = self._accepted.get(found)

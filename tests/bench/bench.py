@@ -145,6 +145,9 @@ def whole_table(drain: str) -> Iterator[Pair]:
     count = [*stat, "count", "--json", "--by", DIMENSIONS]
     listing = ["conntrack", "-L"]
     yield Pair("breakdown / the kernel's drain", count, [drain], 1.6, 1.2)
+    for by, must in (("src", 1.25), ("src,dport,protocol", 1.6)):
+        many = [*stat, "count", "--json", "--by", by, "--top", "10"]
+        yield Pair(f"count --by {by} / the kernel's drain", many, [drain], must)
     yield Pair("breakdown / conntrack -L", count, listing, 0.6, 0.4)
     yield Pair(
         "count -p icmp / conntrack -L -p icmp",

@@ -12,14 +12,10 @@ import pytest
 import oracle
 from conntrack_common.breakdown import count_table
 from conntrack_common.ctnetlink.census import Census, Query
-from conntrack_common.ctnetlink.dump import Pass, Request, dump_end
+from conntrack_common.ctnetlink.dump import Pass, Request
 from conntrack_common.ctnetlink.events import EventCounter
-from conntrack_common.ctnetlink.socket import (
-    NFNL_SUBSYS_CTNETLINK,
-    NLM_F_DUMP,
-    NetlinkSocket,
-    request,
-)
+from conntrack_common.ctnetlink.messages import NFNL_SUBSYS_CTNETLINK
+from conntrack_common.ctnetlink.socket import NLM_F_DUMP, NetlinkSocket, raise_end, request
 from conntrack_common.errors import ConntrackError, NotAvailable
 from conntrack_common.filters.filter import Filter
 from conntrack_common.listing import Dump
@@ -85,7 +81,7 @@ def test_an_unknown_filter_is_refused(filled: Filled) -> None:
     with filled.namespace.entered(), NetlinkSocket() as netlink:
         netlink.send(request(NFNL_SUBSYS_CTNETLINK, 1, NLM_F_DUMP, UNKNOWN, 2, 1))
         with pytest.raises(NotAvailable):
-            dump_end(netlink.receive())
+            raise_end(netlink.receive())
 
 
 def test_a_kernel_that_refuses_the_filter_gives_the_same_answer(filled: Filled) -> None:
@@ -152,8 +148,7 @@ def test_events_of_many_clients_are_one_key(namespace: Namespace) -> None:
         )
         events = counter.counts()
         assert (events.new, events.destroy, events.lost) == (CLIENTS // 2, CLIENTS // 2, 0)
-        shapes = [shape for same in counter._census._shapes.values() for shape in same]
-        assert sum(len(shape.found) for shape in shapes) <= 4
+        assert counter._census.shapes.keys <= 4
     finally:
         counter.close()
 

@@ -25,7 +25,7 @@ def test_every_dimension_counts_a_real_dump(name: str) -> None:
     census.count(DUMP)
     merged = breakdown._merged(census, [name])
     assert census.total == len(LISTING)
-    told = sum(cell[0] for cell in merged.values())
+    told = sum(cell.entries for cell in merged.values())
     if name == "status":  # flags overlap
         assert told > len(LISTING)
     elif name == "tcp_state":

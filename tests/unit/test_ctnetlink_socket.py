@@ -15,15 +15,12 @@ from hypothesis import strategies as st
 
 import scripted
 from conntrack_common.ctnetlink import stats
+from conntrack_common.ctnetlink.messages import attribute, attributes, message, split_messages
 from conntrack_common.ctnetlink.socket import (
     NetlinkSocket,
-    attribute,
-    attributes,
     error_number,
-    message,
     refusal,
     set_receive_timeout,
-    split_messages,
 )
 from conntrack_common.errors import (
     ConntrackError,

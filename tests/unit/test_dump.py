@@ -16,8 +16,9 @@ from captures import ENTRIES, LISTING
 from conntrack_common.breakdown import count_margins, count_table
 from conntrack_common.collect import with_events
 from conntrack_common.ctnetlink import watch
-from conntrack_common.ctnetlink.dump import ALL, Pass, Request, dump_end, looks_last
+from conntrack_common.ctnetlink.dump import ALL, Pass, Request, looks_last
 from conntrack_common.ctnetlink.events import LARGEST_BUFFER, EventCounter, Listener
+from conntrack_common.ctnetlink.messages import answer_end
 from conntrack_common.errors import (
     ConntrackError,
     Interrupted,
@@ -182,15 +183,15 @@ def test_bytes_that_look_like_an_end_are_none(monkeypatch: pytest.MonkeyPatch) -
     """An entry may end in the same bytes as a dump does, and another may follow."""
     lookalike = scripted.netlink(1 << 8, ENTRIES[0][16:] + scripted.done())
     assert looks_last(lookalike)
-    assert dump_end(lookalike) is None
+    assert answer_end(lookalike) is None
     script = [ENTRIES[1] + lookalike, b"".join(ENTRIES), scripted.done()]
     installed(monkeypatch, ScriptedKernel(lambda _asked: script))
     assert b"".join(Pass()) == b"".join(script[:2])
 
 
 def test_an_end_may_stand_behind_entries(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert dump_end(ENTRIES[0] + scripted.done()) == len(ENTRIES[0])
-    assert dump_end(b"".join(ENTRIES)) is None
+    assert answer_end(ENTRIES[0] + scripted.done()) == len(ENTRIES[0])
+    assert answer_end(b"".join(ENTRIES)) is None
     script = [b"".join(ENTRIES) + scripted.done()]
     installed(monkeypatch, ScriptedKernel(lambda _asked: script))
     assert b"".join(Pass(ALL)) == b"".join(ENTRIES)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from conntrack_common.ctnetlink.socket import Message, attribute
+from conntrack_common.ctnetlink.messages import Message, attribute
 from conntrack_common.errors import NotAvailable
 from conntrack_common.host.hooks import USERS, expressions, hook_functions
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from conntrack_common.ctnetlink import kernel_filter
-from conntrack_common.ctnetlink.socket import attributes
+from conntrack_common.ctnetlink.messages import attributes
 from conntrack_common.filters.filter import Filter
 from conntrack_common.filters.options import build
 

@@ -12,26 +12,24 @@ import queue
 import threading
 from collections.abc import Iterator, Sequence
 
-from conntrack_common.ctnetlink.socket import (
-    ENDS,
+from conntrack_common.ctnetlink.messages import (
     HEADER,
     NFNL_SUBSYS_CTNETLINK,
-    NLM_F_DUMP,
     NLMSG_DONE,
     NLMSG_ERROR,
-    NetlinkSocket,
-    raise_refusal,
-    request,
-    split_messages,
+    answer_end,
 )
+from conntrack_common.ctnetlink.socket import NLM_F_DUMP, NetlinkSocket, raise_end, request
 from conntrack_common.ctnetlink.watch import Watch
 from conntrack_common.errors import NotAvailable
 from conntrack_common.model import Change
 from conntrack_common.records import NamedTuple
 
 IPCTNL_MSG_CT_GET = 1
-AHEAD = 8  # buffers that may wait for their reader
-LOOKS = 16  # buffers between two looks at the table's size: some 2,000 entries, 6 ms
+# Buffers that are read as one: some 2,000 entries, 6 ms. What is done once for each form in a buffer
+# is then done for many entries at once. Between two such, the table's size is looked at.
+TOGETHER = 16
+AHEAD = 2  # such that may wait for their reader
 DONE_SIZE = HEADER.size + 4
 TIMEOUT = 20.0  # seconds without an answer
 
@@ -67,7 +65,7 @@ class Pass:
         with contextlib.ExitStack() as sockets:
             self._dumps = self._opened(sockets)
             for number, data in enumerate(_ahead(self._dumps)):
-                if number % LOOKS == LOOKS - 1:
+                if number:
                     self._watch.look()
                 yield data
 
@@ -99,10 +97,14 @@ class _Dump:
 
     def __iter__(self) -> Iterator[bytes]:
         data, end = self._begun()
+        buffers = []
         while end is None:
-            yield data
+            buffers.append(data)
+            if len(buffers) == TOGETHER:
+                yield b"".join(buffers)
+                buffers.clear()
             data, end = self._received()
-        yield data[:end]
+        yield b"".join([*buffers, data[:end]])
 
     def _begun(self) -> tuple[bytes, int | None]:
         try:
@@ -122,24 +124,10 @@ class _Dump:
 
     def _received(self) -> tuple[bytes, int | None]:
         data = self._netlink.receive()
-        return data, dump_end(data)
-
-
-def dump_end(data: bytes) -> int | None:
-    """Return where the entries end if a buffer is a dump's last one, or else None.
-
-    Raises what the kernel refused, or could not finish, as the taxonomy's error.
-    """
-    if not looks_last(data):
-        return None
-    offset = 0
-    # Entries could end in the same bytes: only going from message to message shows it.
-    for kind, _flags, body in split_messages(data):
-        if kind in ENDS:
-            raise_refusal(body)
-            return offset
-        offset += HEADER.size + (len(body) + 3 & ~3)
-    return None
+        end = answer_end(data) if looks_last(data) else None  # not every buffer is gone through
+        if end is not None:
+            raise_end(data[end:])
+        return data, end
 
 
 def looks_last(data: bytes) -> bool:

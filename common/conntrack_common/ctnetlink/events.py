@@ -11,7 +11,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterable, Mapping
 
-from conntrack_common.ctnetlink.census import ENTRIES, Census, Query
+from conntrack_common.ctnetlink.census import Census, Query
 from conntrack_common.ctnetlink.socket import NetlinkSocket, refusal
 from conntrack_common.errors import ConntrackError, InvalidRequest, MalformedData, NotAvailable
 from conntrack_common.model import EventCounts
@@ -182,8 +182,6 @@ class EventCounter:
 
 def event_counts(census: Census, lost: int) -> EventCounts:
     """Return a census of events as counts."""
-    counted = {"NEW": 0, "UPDATE": 0, "DESTROY": 0}
-    for group, cell in list(census.groups.items()):
-        name = group[0] if isinstance(group, tuple) else group
-        counted[name] += cell[ENTRIES]
-    return EventCounts(counted["NEW"], counted["UPDATE"], counted["DESTROY"], lost)
+    counted = census.by_label()
+    new, update, destroy = (counted.get(name, 0) for name in GROUPS)
+    return EventCounts(new, update, destroy, lost)

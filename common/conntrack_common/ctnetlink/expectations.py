@@ -9,12 +9,8 @@ import struct
 from collections.abc import Iterator
 
 from conntrack_common.ctnetlink.entries import address, text
-from conntrack_common.ctnetlink.socket import (
-    NFNL_SUBSYS_CTNETLINK_EXP,
-    SOURCE,
-    NetlinkSocket,
-    attributes,
-)
+from conntrack_common.ctnetlink.messages import NFNL_SUBSYS_CTNETLINK_EXP, SOURCE, attributes
+from conntrack_common.ctnetlink.socket import NetlinkSocket
 from conntrack_common.errors import MalformedData
 from conntrack_common.records import NamedTuple
 

@@ -22,8 +22,8 @@ from conntrack_common.ctnetlink.messages import (
     CTA_TUPLE_ORIG,
     CTA_TUPLE_PROTO,
     CTA_ZONE,
+    attribute,
 )
-from conntrack_common.ctnetlink.socket import attribute
 from conntrack_common.records import NamedTuple
 
 NLA_F_NESTED = 0x8000

@@ -1,17 +1,35 @@
-"""Where each field of an entry stands in its ctnetlink message, and what it is worth.
+"""Netlink's messages, their attributes, and where each field of an entry stands in its message.
 
-Format: linux/netfilter/nfnetlink_conntrack.h (enum ctattr_type and those nested in it). Values are
-big-endian. An attribute that this module doesn't know is passed over, whatever its kernel.
+Formats: linux/netlink.h, linux/netfilter/nfnetlink.h, linux/netfilter/nfnetlink_conntrack.h (enum
+ctattr_type and those nested in it). Integers in netlink's own headers are in the host's byte order,
+netfilter's values are big-endian. An attribute of an entry that this module doesn't know is passed
+over, whatever its kernel.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
-from conntrack_common.ctnetlink.socket import ATTRIBUTE, BODY, NLA_TYPE_MASK, SOURCE
 from conntrack_common.errors import MalformedData
 from conntrack_common.records import NamedTuple
+
+SOURCE = "ctnetlink"
+NFNL_SUBSYS_CTNETLINK = 1
+NFNL_SUBSYS_CTNETLINK_EXP = 2
+NFNL_SUBSYS_HOOK = 12
+
+NLMSG_ERROR = 2
+NLMSG_DONE = 3
+ENDS = (NLMSG_ERROR, NLMSG_DONE)  # either ends an answer
+NLM_F_DUMP_INTR = 0x010
+
+NLA_TYPE_MASK = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
+
+HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port
+GENERIC = struct.Struct("=BBH")  # struct nfgenmsg: family, version, res_id (big-endian)
+ATTRIBUTE = struct.Struct("=HH")  # struct nlattr: length, type
+BODY = HEADER.size + GENERIC.size
 
 CTA_TUPLE_ORIG, CTA_TUPLE_REPLY, CTA_STATUS, CTA_PROTOINFO, CTA_HELP = 1, 2, 3, 4, 5
 CTA_TIMEOUT, CTA_MARK, CTA_COUNTERS_ORIG, CTA_COUNTERS_REPLY, CTA_USE, CTA_ID = 7, 8, 9, 10, 11, 12
@@ -71,6 +89,14 @@ PORTID_OFFSET = 12  # nlmsghdr's last field, in the host's byte order: who chang
 FAMILY_OFFSET = 16  # nfgenmsg's first byte, behind nlmsghdr
 
 
+class Message(NamedTuple):
+    """One netfilter message: `resource` is nfgenmsg's res_id, `attributes` the bytes behind it."""
+
+    family: int
+    resource: int
+    attributes: bytes
+
+
 class Place(NamedTuple):
     """Where a field's value stands in a message; code is its struct code, or empty for bytes."""
 
@@ -86,6 +112,70 @@ class Layout(NamedTuple):
     values: tuple[Place, ...]
 
 
+def split_messages(data: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """Yield type, flags and body of each message of a buffer; raises MalformedData."""
+    offset = 0
+    while offset < len(data):
+        if offset + HEADER.size > len(data):
+            raise MalformedData(SOURCE, f"offset {offset}", "a message header is cut short")
+        length, kind, flags, _sequence, _port = HEADER.unpack_from(data, offset)
+        yield kind, flags, message_at(data, offset, length)[HEADER.size :]
+        offset += (length + 3) & ~3
+
+
+def message_at(data: bytes, offset: int, length: int) -> bytes:
+    """Return the message that stands there; raises MalformedData if it can't have this length."""
+    if length < HEADER.size or offset + length > len(data):
+        raise MalformedData(SOURCE, f"offset {offset}", f"a message says it has {length} bytes")
+    return data[offset : offset + length]
+
+
+def answer_end(data: bytes) -> int | None:
+    """Return where the message stands that ends an answer; None if there is more to receive.
+
+    Only going from message to message shows it: entries could have the same bytes.
+    """
+    offset = 0
+    for kind, _flags, body in split_messages(data):
+        if kind in ENDS:
+            return offset
+        offset += HEADER.size + (len(body) + 3 & ~3)
+    return None
+
+
+def message(body: bytes) -> Message:
+    """Return a netfilter message from a netlink message's body; raises MalformedData."""
+    if len(body) < GENERIC.size:
+        raise MalformedData(SOURCE, "nfgenmsg", f"only {len(body)} bytes")
+    family, _version, resource = struct.unpack_from(">BBH", body)
+    return Message(family, resource, body[GENERIC.size :])
+
+
+def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield type (without flags) and payload of each attribute; raises MalformedData."""
+    for kind, start, stop in _attributes(data, 0, len(data)):
+        yield kind, data[start:stop]
+
+
+def _attributes(data: bytes, offset: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """Yield type (without flags) of each attribute, and where its payload begins and ends."""
+    while offset < end:
+        if offset + ATTRIBUTE.size > end:
+            raise MalformedData(SOURCE, f"offset {offset}", "an attribute's header is cut short")
+        length, kind = ATTRIBUTE.unpack_from(data, offset)
+        kind &= NLA_TYPE_MASK
+        if length < ATTRIBUTE.size or offset + length > end:
+            raise MalformedData(SOURCE, f"attribute {kind}", f"its length is said to be {length}")
+        yield kind, offset + ATTRIBUTE.size, offset + length
+        offset += (length + 3) & ~3
+
+
+def attribute(kind: int, payload: bytes) -> bytes:
+    """Return one attribute, padded to four bytes."""
+    length = ATTRIBUTE.size + len(payload)
+    return ATTRIBUTE.pack(length, kind) + payload + b"\0" * (-length % 4)
+
+
 def layout(message: bytes) -> Layout:
     """Return the layout of one message, which begins with its nlmsghdr.
 
@@ -95,37 +185,26 @@ def layout(message: bytes) -> Layout:
         raise MalformedData(SOURCE, "an entry", f"its message has only {len(message)} bytes")
     fields = {"portid": Place(PORTID_OFFSET, 4, "4s"), "family": Place(FAMILY_OFFSET, 1, "B")}
     values: list[Place] = []
-    _walk(message, BODY, len(message), (), fields, values)
+    for path, place in _leaves(message, BODY, len(message), ()):
+        name, code = _FIELDS.get(path, ("", ""))
+        if code and struct.calcsize(f">{code}") != place.size:
+            raise MalformedData(SOURCE, f"attribute {path}", f"{place.size} bytes")
+        values.append(place._replace(code=code))
+        if name:
+            fields[name] = values[-1]
     return Layout(fields, tuple(values))
 
 
-def _walk(
-    message: bytes,
-    offset: int,
-    end: int,
-    path: tuple[int, ...],
-    fields: dict[str, Place],
-    values: list[Place],
-) -> None:
-    while offset < end:
-        if offset + ATTRIBUTE.size > end:
-            raise MalformedData(SOURCE, f"attribute in {path}", "its header is cut short")
-        length, kind = ATTRIBUTE.unpack_from(message, offset)
-        where = (*path, kind & NLA_TYPE_MASK)
-        stop = offset + length
-        if length < ATTRIBUTE.size or stop > end:
-            raise MalformedData(SOURCE, f"attribute {where}", f"its length is said to be {length}")
-        if where in _NESTS:
-            _walk(message, offset + ATTRIBUTE.size, stop, where, fields, values)
+def _leaves(
+    message: bytes, offset: int, end: int, nest: tuple[int, ...]
+) -> Iterator[tuple[tuple[int, ...], Place]]:
+    """Yield the path and the place of each attribute that holds no others."""
+    for kind, start, stop in _attributes(message, offset, end):
+        path = (*nest, kind)
+        if path in _NESTS:
+            yield from _leaves(message, start, stop, path)
         else:
-            name, code = _FIELDS.get(where, ("", ""))
-            place = Place(offset + ATTRIBUTE.size, length - ATTRIBUTE.size, code)
-            values.append(place)
-            if name:
-                if code and struct.calcsize(f">{code}") != place.size:
-                    raise MalformedData(SOURCE, f"attribute {where}", f"{place.size} bytes")
-                fields[name] = place
-        offset = stop + (-length % 4)
+            yield path, Place(start, stop - start, "")
 
 
 def decode(message: bytes, fields: dict[str, Place], names: Iterable[str]) -> dict[str, object]:

@@ -1,7 +1,6 @@
-"""A NETLINK_NETFILTER socket: requests, messages, attributes and the kernel's refusals.
+"""A NETLINK_NETFILTER socket: requests, answers and the kernel's refusals.
 
-Formats: linux/netlink.h, linux/netfilter/nfnetlink.h. Integers in netlink's own headers are in
-the host's byte order, those in netfilter's attributes are big-endian.
+Formats: linux/netlink.h, linux/netfilter/nfnetlink.h.
 """
 
 from __future__ import annotations
@@ -12,6 +11,18 @@ import socket
 import struct
 from collections.abc import Iterator
 
+from conntrack_common.ctnetlink.messages import (
+    BODY,
+    GENERIC,
+    HEADER,
+    NFNL_SUBSYS_CTNETLINK,
+    NLM_F_DUMP_INTR,
+    SOURCE,
+    Message,
+    answer_end,
+    message,
+    split_messages,
+)
 from conntrack_common.errors import (
     NETLINK_REMEDY,
     NO_CONNTRACK,
@@ -22,42 +33,20 @@ from conntrack_common.errors import (
     NotPermitted,
 )
 from conntrack_common.proc.modules import CONNTRACK, CTNETLINK, require
-from conntrack_common.records import NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import TracebackType
 
 NETLINK_NETFILTER = 12
-NFNL_SUBSYS_CTNETLINK = 1
-NFNL_SUBSYS_CTNETLINK_EXP = 2
-NFNL_SUBSYS_HOOK = 12
 IPCTNL_MSG_CT_GET_STATS = 5
 
-NLMSG_ERROR = 2
-NLMSG_DONE = 3
-ENDS = (NLMSG_ERROR, NLMSG_DONE)  # either ends an answer
 MAX_ERRNO = 4095  # linux/err.h
 NLM_F_REQUEST = 0x001
 NLM_F_ACK = 0x004
-NLM_F_DUMP_INTR = 0x010
 NLM_F_DUMP = 0x300
-NLA_TYPE_MASK = 0x3FFF  # without NLA_F_NESTED and NLA_F_NET_BYTEORDER
-
-HEADER = struct.Struct("=IHHII")  # struct nlmsghdr: length, type, flags, sequence, port
-GENERIC = struct.Struct("=BBH")  # struct nfgenmsg: family, version, res_id (big-endian)
-ATTRIBUTE = struct.Struct("=HH")  # struct nlattr: length, type
-BODY = HEADER.size + GENERIC.size
+CHANGED = f"{SOURCE}: the list changed while it was read: try again"
 BUFFER = 65536  # bytes; the kernel fills 32 KiB of it at most (netlink_dump in af_netlink.c)
-SOURCE = "ctnetlink"
-
-
-class Message(NamedTuple):
-    """One netfilter message: `resource` is nfgenmsg's res_id, `attributes` the bytes behind it."""
-
-    family: int
-    resource: int
-    attributes: bytes
 
 
 class NetlinkSocket:
@@ -119,19 +108,19 @@ class NetlinkSocket:
         self.send(request(subsystem, command, flags, attributes, family, self._sequence))
         self._unread = True
         while self._unread:
-            for kind, flag, body in self._answer():
+            data, end = self._answer()
+            for _kind, flag, body in split_messages(data):
                 if flag & NLM_F_DUMP_INTR:
-                    raise Interrupted(f"{SOURCE}: the list changed while it was read: try again")
-                if kind in ENDS:
-                    raise_refusal(body)
-                    return
+                    raise Interrupted(CHANGED)
                 yield message(body)
+            raise_end(end)
 
-    def _answer(self) -> list[tuple[int, int, bytes]]:
-        """Receive the next part of an answer: type, flags and body of its messages."""
-        messages = list(split_messages(self.receive()))
-        self._unread = not any(kind in ENDS for kind, _flags, _body in messages)
-        return messages
+    def _answer(self) -> tuple[bytes, bytes]:
+        """Receive the next part of an answer: its messages, and what ends it if it is the last."""
+        data = self.receive()
+        end = answer_end(data)
+        self._unread = end is None
+        return data[:end], b"" if end is None else data[end:]
 
     def send(self, data: bytes) -> None:
         """Send a request; what the kernel refuses at once is the taxonomy's error."""
@@ -182,44 +171,13 @@ def request(
     )
 
 
-def split_messages(data: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """Yield type, flags and body of each message of a datagram; raises MalformedData."""
-    offset = 0
-    while offset < len(data):
-        if offset + HEADER.size > len(data):
-            raise MalformedData(SOURCE, f"offset {offset}", "a message header is cut short")
-        length, kind, flags, _sequence, _port = HEADER.unpack_from(data, offset)
-        if length < HEADER.size or offset + length > len(data):
-            raise MalformedData(SOURCE, f"offset {offset}", f"a message says it has {length} bytes")
-        yield kind, flags, data[offset + HEADER.size : offset + length]
-        offset += (length + 3) & ~3
-
-
-def message(body: bytes) -> Message:
-    """Return a netfilter message from a netlink message's body; raises MalformedData."""
-    if len(body) < GENERIC.size:
-        raise MalformedData(SOURCE, "nfgenmsg", f"only {len(body)} bytes")
-    family, _version, resource = struct.unpack_from(">BBH", body)
-    return Message(family, resource, body[GENERIC.size :])
-
-
-def attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield type (without flags) and payload of each attribute; raises MalformedData."""
-    offset = 0
-    while offset + ATTRIBUTE.size <= len(data):
-        length, kind = ATTRIBUTE.unpack_from(data, offset)
-        if length < ATTRIBUTE.size or offset + length > len(data):
-            raise MalformedData(
-                SOURCE, f"attribute {kind & NLA_TYPE_MASK}", f"its length is said to be {length}"
-            )
-        yield kind & NLA_TYPE_MASK, data[offset + ATTRIBUTE.size : offset + length]
-        offset += (length + 3) & ~3
-
-
-def attribute(kind: int, payload: bytes) -> bytes:
-    """Return one attribute, padded to four bytes."""
-    length = ATTRIBUTE.size + len(payload)
-    return ATTRIBUTE.pack(length, kind) + payload + b"\0" * (-length % 4)
+def raise_end(end: bytes) -> None:
+    """Raise what the message that ends an answer says, unless it says that all went well."""
+    for _kind, flags, body in split_messages(end):
+        if flags & NLM_F_DUMP_INTR:
+            raise Interrupted(CHANGED)
+        raise_refusal(body)
+        return
 
 
 def raise_refusal(body: bytes) -> None:

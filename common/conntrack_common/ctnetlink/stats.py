@@ -10,15 +10,14 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable
 
-from conntrack_common.ctnetlink.socket import (
-    IPCTNL_MSG_CT_GET_STATS,
+from conntrack_common.ctnetlink.messages import (
     NFNL_SUBSYS_CTNETLINK,
     NFNL_SUBSYS_CTNETLINK_EXP,
     SOURCE,
     Message,
-    NetlinkSocket,
     attributes,
 )
+from conntrack_common.ctnetlink.socket import IPCTNL_MSG_CT_GET_STATS, NetlinkSocket
 from conntrack_common.errors import MalformedData, NotAvailable
 from conntrack_common.model import CpuCounters, Sysctls
 from conntrack_common.proc.files import kept_counters

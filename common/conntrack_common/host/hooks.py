@@ -10,13 +10,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator
 
-from conntrack_common.ctnetlink.socket import (
-    NFNL_SUBSYS_HOOK,
-    Message,
-    NetlinkSocket,
-    attribute,
-    attributes,
-)
+from conntrack_common.ctnetlink.messages import NFNL_SUBSYS_HOOK, Message, attribute, attributes
+from conntrack_common.ctnetlink.socket import NetlinkSocket
 from conntrack_common.errors import ConntrackError, NotAvailable, NotPermitted
 from conntrack_common.model import Sysctls, Tracking
 from conntrack_common.proc.files import ProcRoot

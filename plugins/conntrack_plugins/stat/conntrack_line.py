@@ -12,8 +12,8 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 
-from conntrack_common.ctnetlink.entries import Form, text
-from conntrack_common.ctnetlink.socket import SOURCE
+from conntrack_common.ctnetlink.entries import text
+from conntrack_common.ctnetlink.messages import SOURCE
 from conntrack_common.errors import InvalidRequest, MalformedData
 from conntrack_common.host import connlabels
 from conntrack_common.records import NamedTuple
@@ -34,7 +34,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from conntrack_common.ctnetlink.entries import Values
+    from conntrack_common.ctnetlink.shapes import Form, Values
     from conntrack_common.filters.filter import Filter
 
     Names = Mapping[int, str] | None
@@ -83,7 +83,7 @@ class LineFormat:
         self._extras = extras
         shows_labels = "labels" in extras or (wanted is not None and wanted.labels)
         self._names = connlabels.read_names() if shows_labels else None
-        self._fills: dict[tuple[int, Values], _Fill] = {}
+        self._fills: dict[tuple[Form, Values], _Fill] = {}
 
     @property
     def caution(self) -> str:
@@ -94,20 +94,19 @@ class LineFormat:
 
     def line(self, form: Form, values: Values) -> str:
         """Return one entry's line, with its end; raises MalformedData if it has no addresses."""
-        key = (id(form), tuple([values[form.at[name]] for name in KEY if name in form.at]))
+        key = (form, tuple([values[form.at[name]] for name in KEY if name in form.at]))
         fill = self._fills.get(key)
         if fill is None:
             if len(self._fills) >= LIMIT:
                 self._fills.clear()  # events may be shown for months
             fill = self._fills[key] = _fill(form, values, self._extras, self._names)
-        _form, template, pick = fill
+        template, pick = fill
         return template % pick(values)
 
 
 class _Fill(NamedTuple):
-    """A template, and what takes its values; the form is kept, so that its id stays its own."""
+    """A template, and what takes its values."""
 
-    form: Form
     template: str
     pick: Callable[[Values], Values]
 
@@ -136,7 +135,7 @@ def _fill(form: Form, values: Values, extras: tuple[str, ...], names: Names) -> 
         *_tail(form, extras, names),
     ]
     filled = [word for word in words if word.field]
-    return _Fill(form, " ".join(word.text for word in words) + "\n", _picker(form, filled))
+    return _Fill(" ".join(word.text for word in words) + "\n", _picker(form, filled))
 
 
 def _head(form: Form, values: Values, extras: tuple[str, ...]) -> Iterator[_Word]:

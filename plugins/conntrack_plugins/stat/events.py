@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 
 from conntrack_common.ctnetlink.census import Census
-from conntrack_common.ctnetlink.entries import Form, Reader, entry
+from conntrack_common.ctnetlink.entries import Reader, entry
 from conntrack_common.ctnetlink.events import (
     BUFFER,
     LARGEST_BUFFER,
@@ -35,7 +35,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
 
-    from conntrack_common.ctnetlink.entries import Values
+    from conntrack_common.ctnetlink.shapes import Form, Values
 
 EXAMPLES = """\
   conntrack-stat events -e NEW -p tcp --dport 22      who connects by ssh
