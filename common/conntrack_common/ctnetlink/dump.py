@@ -26,10 +26,8 @@ from conntrack_common.model import Change
 from conntrack_common.records import NamedTuple
 
 IPCTNL_MSG_CT_GET = 1
-# Buffers that are read as one: some 2,000 entries, 6 ms. What is done once for each form in a buffer
-# is then done for many entries at once. Between two such, the table's size is looked at.
-TOGETHER = 16
-AHEAD = 2  # such that may wait for their reader
+AHEAD = 8  # buffers that may wait for their reader
+LOOKS = 16  # buffers between two looks at the table's size: some 2,000 entries, 6 ms
 DONE_SIZE = HEADER.size + 4
 TIMEOUT = 20.0  # seconds without an answer
 
@@ -65,7 +63,7 @@ class Pass:
         with contextlib.ExitStack() as sockets:
             self._dumps = self._opened(sockets)
             for number, data in enumerate(_ahead(self._dumps)):
-                if number:
+                if number % LOOKS == LOOKS - 1:
                     self._watch.look()
                 yield data
 
@@ -97,14 +95,10 @@ class _Dump:
 
     def __iter__(self) -> Iterator[bytes]:
         data, end = self._begun()
-        buffers = []
         while end is None:
-            buffers.append(data)
-            if len(buffers) == TOGETHER:
-                yield b"".join(buffers)
-                buffers.clear()
+            yield data
             data, end = self._received()
-        yield b"".join([*buffers, data[:end]])
+        yield data[:end]
 
     def _begun(self) -> tuple[bytes, int | None]:
         try:
