@@ -40,7 +40,7 @@ ZONES_TOLD = 20  # a metric's labels must not grow with the number of zones
 
 
 def _silent(_entries: int) -> None:
-    """Tell nobody."""
+    """Pass nothing on."""
 
 
 class Few(NamedTuple):
@@ -113,7 +113,7 @@ def count_table(
     """Count the entries that a filter means, by dimensions, as `conntrack -L` would list them.
 
     With `counters`, packets and bytes are added up; with `age`, ages are measured; `top` keeps the
-    largest groups only. A table that changed much meanwhile is read once more. `progress` is told
+    largest groups only. A table that changed much meanwhile is read once more. `progress` is given
     the entries read so far, now and then. Raises InvalidRequest (an unknown dimension),
     NotPermitted, NotAvailable, Interrupted, MalformedData.
     """

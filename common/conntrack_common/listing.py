@@ -57,7 +57,7 @@ def event_query(filter_: Filter) -> Query:
 
 
 class Matcher:
-    """Tells whether a message is meant by a filter; remembers what it has decided."""
+    """Decides whether a message is meant by a filter; remembers what it has decided."""
 
     def __init__(self, filter_: Filter) -> None:
         self._accepts, self._test = filter_.accepts, filter_.test

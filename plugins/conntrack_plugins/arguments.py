@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 DAY = 86400  # seconds
 MANY = 10**9  # entries, events, groups: more than any table has
-# What stands before a subcommand, too, as in `conntrack-stat --netns NAME status`.
+# What may be given before a subcommand, too, as in `conntrack-stat --netns NAME status`.
 SHARED_DEFAULTS = {"json": False, "netns": "", "proc_root": "/proc"}
 SHARED = tuple(SHARED_DEFAULTS)
 
@@ -33,13 +33,13 @@ SHARED = tuple(SHARED_DEFAULTS)
 def parser(prog: str, description: str, examples: str) -> argparse.ArgumentParser:
     """Return a command's parser, with the options that all commands share.
 
-    Its options have no defaults: those stand in the command's Options.
+    Its options have no defaults: those are in the command's Options.
     """
     import argparse
 
     class Parser(argparse.ArgumentParser):
         def error(self, message: str) -> NoReturn:
-            raise InvalidRequest(f"{message}; '{self.prog} --help' shows what can be said")
+            raise InvalidRequest(f"{message}; '{self.prog} --help' shows the options")
 
         def _print_message(self, message: str, file: object = None) -> None:  # noqa: ARG002
             say(message)  # argparse's own passes over what can't be written
@@ -199,7 +199,7 @@ def add_netns(to: argparse.ArgumentParser) -> None:
         "--netns",
         metavar="NAME|PATH|PID|all",
         default=argparse.SUPPRESS,
-        help="another network namespace: its name, a file or process that stands for it, or all "
+        help="another network namespace: its name, a file or process that has it, or all "
         "that exist, each once, named by the label netns",
     )
 
@@ -230,7 +230,7 @@ def options(
 ) -> Options:
     """Return a command line's options; `kind` is a record that holds the defaults.
 
-    Raises InvalidRequest for a command line that can't be meant.
+    Raises InvalidRequest for a command line that is not understood.
     """
     words = sys.argv[1:] if argv is None else argv
     if not words:

@@ -1,1 +1,1 @@
-"""ctnetlink: the table, its events and counters, as the kernel tells them by netlink."""
+"""ctnetlink: the table, its events and counters, as the kernel sends them by netlink."""

@@ -125,7 +125,7 @@ class _Dump:
 
 
 def looks_last(data: bytes) -> bool:
-    """Tell whether a buffer ends as a dump's last one does, or begins as a refusal does."""
+    """Return whether a buffer ends as a dump's last one does, or begins as a refusal does."""
     if len(data) < DONE_SIZE:
         return True
     length, kind, *_ = HEADER.unpack_from(data, len(data) - DONE_SIZE)

@@ -1,4 +1,4 @@
-"""ctnetlink's events: entries that are new, changed or gone, as the kernel tells them.
+"""ctnetlink's events: entries that are new, changed or gone, as the kernel sends them.
 
 The kernel drops events when a listener's buffer is full, and says so once (ENOBUFS). That is
 counted as lost and never fatal. Format: linux/netfilter/nfnetlink.h (enum nfnetlink_groups).
@@ -33,7 +33,7 @@ TICK = 0.2  # seconds after which a quiet listener looks whether it should stop
 
 
 def event_name(kind: int, flags: int) -> str:
-    """Return what a message tells: NEW, UPDATE or DESTROY."""
+    """Return what a message says: NEW, UPDATE or DESTROY."""
     if kind == IPCTNL_MSG_CT_DELETE:
         return "DESTROY"
     return "NEW" if flags & (NLM_F_CREATE | NLM_F_EXCL) else "UPDATE"
@@ -51,7 +51,7 @@ def parse_names(text: str) -> tuple[str, ...]:
 
 
 def silence(proc: ProcRoot) -> str:
-    """Return why the kernel tells of no new entry in this namespace; empty if it does, or may."""
+    """Return why the kernel sends no event of a new entry in this namespace; empty if it may."""
     try:
         settings = proc.sysctls()
     except ConntrackError:

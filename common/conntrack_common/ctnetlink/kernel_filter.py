@@ -6,7 +6,7 @@ ctnetlink_filter_match in net/netfilter/nf_conntrack_netlink.c.
 A kernel passes over conditions that are newer than it, or refuses the request, and sends more than
 is meant: the reader tests each entry once more. What it drops, nobody gets back. So a condition
 that some kernel got wrong is never sent, whatever kernel this one is: corrections reach stable
-kernels one by one, and a version does not tell which it has.
+kernels one by one, and a version does not show which it has.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Netlink's messages, their attributes, and where each field of an entry stands in its message.
+"""Netlink's messages, their attributes, and where each field of an entry is in its message.
 
 Formats: linux/netlink.h, linux/netfilter/nfnetlink.h, linux/netfilter/nfnetlink_conntrack.h (enum
 ctattr_type and those nested in it). Integers in netlink's own headers are in the host's byte order,
@@ -98,7 +98,7 @@ class Message(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where a field's value stands in a message; code is its struct code, or empty for bytes."""
+    """Where a field's value is in a message; code is its struct code, or empty for bytes."""
 
     offset: int
     size: int
@@ -124,14 +124,14 @@ def split_messages(data: bytes) -> Iterator[tuple[int, int, bytes]]:
 
 
 def message_at(data: bytes, offset: int, length: int) -> bytes:
-    """Return the message that stands there; raises MalformedData if it can't have this length."""
+    """Return the message that begins there; raises MalformedData if it can't have this length."""
     if length < HEADER.size or offset + length > len(data):
         raise MalformedData(SOURCE, f"offset {offset}", f"a message says it has {length} bytes")
     return data[offset : offset + length]
 
 
 def answer_end(data: bytes) -> int | None:
-    """Return where the message stands that ends an answer; None if there is more to receive.
+    """Return where the message begins that ends an answer; None if there is more to receive.
 
     Only going from message to message shows it: entries could have the same bytes.
     """

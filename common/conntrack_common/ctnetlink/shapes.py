@@ -9,7 +9,7 @@ it as the message was walked from which that key was learnt. Each step of that w
 nlmsghdr's length and type and on the attributes' headers met so far, and on nothing else. The mask
 lets all of these through: it blanks sequence and port, and the values and their padding, which are
 no headers. So the first header is at the same offset and has the same bytes in both messages,
-hence so has the second, and so on to the end. The length alone does not tell the shape: a mark and
+hence so has the second, and so on to the end. The length alone does not show the shape: a mark and
 a zone take the same room.
 
 Why learning ends: a message that is learnt is read by the form that was just made of it and is not
@@ -50,7 +50,7 @@ class Form:
     """What all messages of one key have in common.
 
     `kind` and `flags` are nlmsghdr's, `fields` the values of the fields that are part of the key,
-    `at` tells where in a message's values each field stands. Forms are equal only to themselves.
+    `at` says where in a message's values each field is. Forms are equal only to themselves.
     """
 
     __slots__ = ("at", "fields", "flags", "kind", "offsets", "values")
@@ -71,12 +71,12 @@ class Form:
         return map(self.values, repeat(data), offsets)
 
     def field(self, values: Values, name: str) -> Any:
-        """Return a field's value, or None where messages of this form lack it."""
+        """Return a field's value, or None where messages of this form have none."""
         place = self.at.get(name)
         return None if place is None else values[place]
 
     def picker(self, names: Sequence[str]) -> Callable[[Values], Values]:
-        """Return what takes these fields' values, None where messages of this form lack one."""
+        """Return what takes these fields' values, None where messages of this form have none."""
         places = [self.at.get(name) for name in names]
         return lambda values: tuple([None if at is None else values[at] for at in places])
 
@@ -85,7 +85,7 @@ class Shapes:
     """Finds the form of each message; `limit` keys are remembered at most.
 
     `key` names fields with few values, which become part of a form; `taken` those whose values are
-    taken from each message, in this order and None where it lacks one; all that it has if None.
+    taken from each message, in this order and None where it has none; all that it has if None.
     """
 
     def __init__(
@@ -194,7 +194,7 @@ class Shapes:
 def blank(length: int, values: Iterable[Place]) -> int:
     """Return a mask for messages of this length that leaves out values and their padding.
 
-    It leaves out nlmsghdr's sequence and port, too, which tell requests and sockets apart: in an
+    It leaves out nlmsghdr's sequence and port, too, which differ by request and socket: in an
     event they are those of whoever changed the table.
     """
     mask = bytearray(b"\xff" * length)
@@ -208,7 +208,7 @@ def blank(length: int, values: Iterable[Place]) -> int:
 def reader(fields: Mapping[str, Place], names: Sequence[str]) -> Callable[[bytes, int], Values]:
     """Return what takes these fields' values, in this order, from a message at an offset.
 
-    A field that the message lacks has the value None.
+    A field that is not in the message has the value None.
     """
     present = sorted({fields[name] for name in names if name in fields})
     code, position = ">", 0

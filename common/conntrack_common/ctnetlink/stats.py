@@ -1,4 +1,4 @@
-"""The counters as ctnetlink tells them: per CPU, and the table's size.
+"""The counters as ctnetlink sends them: per CPU, and the table's size.
 
 They are there on kernels without /proc/net/stat/nf_conntrack, and need CAP_NET_ADMIN.
 Format: linux/netfilter/nfnetlink_conntrack.h (enum ctattr_stats_cpu, ctattr_stats_global,
@@ -64,7 +64,7 @@ def cpu_counters() -> tuple[CpuCounters, ...]:
 
 
 def table_size() -> Sysctls:
-    """Return the table's count and, where the kernel tells it, limit, as `conntrack -C` does.
+    """Return the table's count and, where the kernel says it, limit, as `conntrack -C` does.
 
     Raises as `cpu_counters` does.
     """
@@ -72,7 +72,7 @@ def table_size() -> Sysctls:
         for message in netlink.get(NFNL_SUBSYS_CTNETLINK, IPCTNL_MSG_CT_GET_STATS):
             size = _numbers(message.attributes, CTA_STATS_GLOBAL)
             return Sysctls(entries=size.get("entries"), limit=size.get("limit"))
-    raise NotAvailable("ctnetlink did not tell the table's size")
+    raise NotAvailable("ctnetlink did not say the table's size")
 
 
 def _by_cpu(messages: Iterable[Message], names: dict[int, str]) -> dict[int, dict[str, int]]:

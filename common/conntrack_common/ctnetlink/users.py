@@ -1,4 +1,4 @@
-"""Who stands behind a netlink port: the program that changed the table.
+"""Who uses a netlink port: the program that changed the table.
 
 Formats: /proc/net/netlink (netlink_seq_show in net/netlink/af_netlink.c), /proc/PID/fd and comm.
 """
@@ -17,7 +17,7 @@ SOCKETS = "/proc/thread-self/net/netlink"
 
 
 class Programs:
-    """Finds programs by their ports; the last one is remembered as long as its socket stands."""
+    """Finds programs by their ports; the last one is remembered as long as its socket is there."""
 
     def __init__(self) -> None:
         self._last: tuple[int, str] = 0, ""

@@ -63,7 +63,7 @@ class Use(NamedTuple):
 
 
 def tracking(proc: ProcRoot, sysctls: Sysctls | ConntrackError) -> Tracking:
-    """Tell whether connections are tracked in this namespace.
+    """Return whether connections are tracked in this namespace.
 
     The kernel's own list of hooks decides where it has one, else the rules of nftables. Entries
     prove nothing: programs put some in, and they outlive the rule that tracked them. It raises

@@ -1,7 +1,7 @@
 """What this host says that a conntrackd.conf must fit: its interfaces, limits and directories.
 
 Interfaces come from the kernel by ioctl (netdevice(7)), which answers for the network namespace
-that this thread stands in, as /sys does not; IPv6 addresses from /proc/net/if_inet6.
+that this thread is in, as /sys does not; IPv6 addresses from /proc/net/if_inet6.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ def _read_ipv6(proc: ProcRoot) -> list[tuple[str, str]]:
 def parse_ifconf(data: bytes) -> list[tuple[str, str]]:
     """Return (interface, IPv4 address) pairs from SIOCGIFCONF's array of struct ifreq.
 
-    Secondary addresses may stand under a label such as eth0:1, which is no interface.
+    Secondary addresses may have a label such as eth0:1, which is no interface.
     """
     found = []
     for start in range(0, len(data) - IFREQ + 1, IFREQ):

@@ -123,7 +123,7 @@ _conntrack_plugins_netns() {
     done < <(shopt -u failglob nullglob; set +f; printf '%s\0' @NAMED@/*)
 }
 
-# Say what may stand in a place (a command, or a command and its subcommand): $options, $names of
+# Say what may be in a place (a command, or a command and its subcommand): $options, $names of
 # subcommands and arguments; and of the option $2 the $way in which its value is completed, its
 # $words, and whether it is $optional.
 _conntrack_plugins_place() {
@@ -210,7 +210,7 @@ _conntrack_plugins_complete() {
         netns) _conntrack_plugins_netns ;;
         files | folders) _conntrack_plugins_files "$way" ;;
         esac
-        # Where the value may be left out, the next option may stand, too.
+        # Where the value may be left out, the next option may follow, too.
         [[ -n $optional && -z $head$current ]] && _conntrack_plugins_offer "${options[@]}"
     elif [[ $current == -* || ${#names[@]} -eq 0 ]]; then
         _conntrack_plugins_offer "${options[@]}"

@@ -7,7 +7,7 @@ from conntrack_plugins.render.settings import ALL
 
 
 class About(NamedTuple):
-    """What a page tells beyond the command's interface: paragraphs, and files with their use."""
+    """What a page says beyond the command's interface: paragraphs, and files with their use."""
 
     text: tuple[str, ...] = ()
     files: tuple[tuple[str, str], ...] = ()
@@ -15,7 +15,7 @@ class About(NamedTuple):
 
 READS = (
     "The table's size and limit are read from /proc/sys/net/netfilter, the counters of each CPU "
-    "from /proc/net/stat/nf_conntrack (where the kernel lacks it: from ctnetlink, as root). "
+    "from /proc/net/stat/nf_conntrack (or, without that file, from ctnetlink, as root). "
     "Anybody may read these."
 )
 ROOT = (
@@ -37,7 +37,7 @@ PROC_FILES = (
     ("/run/docker/netns/", "those of Docker; others are found wherever they are mounted"),
 )
 DAEMON_FILES = (
-    ("/etc/conntrackd/conntrackd.conf", "where conntrackd's socket stands"),
+    ("/etc/conntrackd/conntrackd.conf", "where conntrackd's socket is"),
     ("/var/run/conntrackd.ctl", "the socket, where nothing else is configured"),
 )
 STATE_FILES = (
@@ -66,7 +66,7 @@ FAILURE = (
 STATUS = (
     ("0", "it is done"),
     ("1", FAILURE),
-    ("2", "the command line can't be meant"),
+    ("2", "the command line is not understood"),
     ("130", "it was interrupted"),
 )
 OTHER_PAGES = ("conntrack(8)", "conntrackd(8)")
@@ -76,13 +76,13 @@ SETTINGS_USE = (
     "'conntrack-stat render settings' prints this file with every default."
 )
 SETTINGS_FORMAT = (
-    "Sections in brackets hold lines KEY = VALUE. What stands under [all] is for every agent; a "
+    "Sections in brackets hold lines KEY = VALUE. What is under [all] is for every agent; a "
     "section with an agent's name ({agents}) is for that one alone, and wins. Lines that begin "
     "with '#' are comments. A value of several lines goes on in indented lines. The file is UTF-8."
 )
 SETTINGS_ERRORS = (
-    "What is absent has the default. A key or section that isn't known, and a value that can't be "
-    "meant, are refused, with the file's name and the line."
+    "What is absent has the default. A key or section that isn't known, and a value that is not "
+    "understood, are refused, with the file's name and the line."
 )
 SETTINGS_EXAMPLE = f"""\
 [{ALL}]

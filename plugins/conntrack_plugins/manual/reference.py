@@ -26,7 +26,7 @@ per CPU and start anew with the kernel or the namespace: take differences per CP
 NAMES = """
 ## Names in each agent
 
-In Nagios a metric is called by its id, as `--check cpu.drop/s,0,1`. <label> stands for a label's
+In Nagios a metric is called by its id, as `--check cpu.drop/s,0,1`. <label> is a label's
 value.
 
 | id | Prometheus | InfluxDB (Telegraf): measurement, tags, field | collectd: conntrack-… |

@@ -1,6 +1,6 @@
 r"""Texts as man(7) pages: whatever a text holds is shown, and never taken for a request.
 
-Every '-' is written as \-, since what stands in a page is there to be typed. Pages hold ASCII
+Every '-' is written as \-, since what is in a page is there to be typed. Pages hold ASCII
 alone, so no locale changes them.
 """
 
@@ -20,7 +20,7 @@ ESCAPES = {
 
 
 def text(words: str) -> str:
-    """Return a text as it stands in a line or in a macro's argument."""
+    """Return a text as it is written in a line or in a macro's argument."""
     plain = "".join(ESCAPES.get(c, c if c.isascii() else f"\\[u{ord(c):04X}]") for c in words)
     # A dot would begin a request, as would an apostrophe, which is \(aq by now.
     return rf"\&{plain}" if plain.startswith(".") else plain
@@ -46,7 +46,7 @@ def heading(words: str) -> str:
 
 
 def paragraphs(found: Iterable[str]) -> Iterator[str]:
-    """Yield paragraphs, the first of which follows a heading."""
+    """Yield paragraphs; the first one follows a heading."""
     for number, paragraph in enumerate(found):
         yield from ((".PP", line(paragraph)) if number else (line(paragraph),))
 
@@ -70,5 +70,5 @@ def bold(words: str) -> str:
 
 
 def italic(words: str) -> str:
-    """Return what stands for something else."""
+    """Return what is a placeholder."""
     return rf"\fI{text(words)}\fP"
