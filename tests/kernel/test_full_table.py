@@ -42,10 +42,11 @@ def limit() -> Iterator[int]:
 
 @pytest.fixture(scope="module")
 def full(limit: int) -> Iterator[Full]:
-    """A table filled to nf_conntrack_max that got 200 more flows; a few entries may be evicted.
+    """A table filled to nf_conntrack_max that got more flows, until some evicted an entry.
 
-    The kernel looks for such a one in eight chains of its hash table, so their share is chosen to
-    let it find one for about half of the flows.
+    The kernel looks for one that may be in eight chains of its hash table, so their share is chosen
+    to let it find one for about half of the flows. Beyond 95 percent its garbage collection evicts
+    such entries, too, whenever it comes by.
     """
     with Namespace() as made:
         step = max(2, 20 * limit // oracle.sysctl(made, "buckets"))
@@ -57,8 +58,13 @@ def full(limit: int) -> Iterator[Full]:
                         for number in range(start, start + 200)
                     ]
                 )
-        assert oracle.count(made) == oracle.sysctl(made, "max") == limit
-        yield Full(made, limit, sum(not traffic.sent(made, 1024 + flow) for flow in range(200)))
+        assert oracle.sysctl(made, "max") == limit
+        refused = flows = 0
+        while flows < 200 or not (refused and oracle.total(oracle.statistics(made), "early_drop")):
+            assert flows < 4000, "the table never was full"
+            refused += not traffic.sent(made, 1024 + flows)
+            flows += 1
+        yield Full(made, limit, refused)
 
 
 def _entry(number: int, *, weak: bool) -> fill.Entry:
@@ -69,7 +75,7 @@ def _entry(number: int, *, weak: bool) -> fill.Entry:
 def test_kernel_dropped_and_evicted(full: Full) -> None:
     rows = oracle.statistics(full.namespace)
     assert oracle.total(rows, "drop") == full.refused > 0
-    assert oracle.total(rows, "early_drop") >= 200 - full.refused > 0
+    assert oracle.total(rows, "early_drop") > 0
 
 
 @pytest.mark.parametrize("read", [ProcRoot().cpu_counters, stats.cpu_counters])
@@ -83,13 +89,16 @@ def test_sources_tell_drops_from_other_counters(full: Full, read: Read) -> None:
 def test_check_says_critical_with_the_kernels_numbers(full: Full) -> None:
     checks = ["--check", "cpu.drop,0,", "--check", "cpu.early_drop,,0"]
     words = [*command("check_conntrack"), "-w", "80", "-c", "90", *checks]
-    done = full.namespace.run(words, env=python_path())
+    entries, done = oracle.agreed(
+        lambda: oracle.count(full.namespace),
+        lambda: full.namespace.run(words, env=python_path()),
+    )
     rows = oracle.statistics(full.namespace)
     said, data = formats.plugin(done.stdout)
     assert done.returncode == 2, done
-    assert said.startswith("CONNTRACK CRITICAL - table.usage 100.00%"), said
-    assert f"{oracle.count(full.namespace)} of {full.limit} entries" in said
-    assert int(data["table.entries"].value) == oracle.count(full.namespace)
+    usage = f"{entries / full.limit:.2%} ({entries} of {full.limit} entries"
+    assert said.startswith(f"CONNTRACK CRITICAL - table.usage {usage}"), said
+    assert int(data["table.entries"].value) == entries
     assert int(data["cpu.drop"].value) == oracle.total(rows, "drop")
     assert int(data["cpu.early_drop"].value) == oracle.total(rows, "early_drop")
 

@@ -44,6 +44,6 @@ def test_an_agent_loads_no_ctnetlink_and_a_person_does() -> None:
     done = processes.run(agent, env=python_path())
     assert "nf_conntrack_netlink" not in modules.loaded()
     assert "conntrack entries=0i" in done.stdout
-    assert "'modprobe nf_conntrack_netlink' adds it" in done.stderr
+    assert "'modprobe nf_conntrack_netlink' loads it" in done.stderr
     processes.must([*command("conntrack-stat"), "list"], env=python_path())
     assert "nf_conntrack_netlink" in modules.loaded()
