@@ -162,14 +162,12 @@ def whole_table(drain: str) -> Iterator[Pair]:
 
 def peers(folder: str) -> Iterator[Pair]:
     """Yield what the same takes with two libraries of Go; none where there is no Go."""
-    if not shutil.which("go", path=f"{PATH}:/usr/local/go/bin"):
+    go = shutil.which("go")
+    if not go:
         print("libraries of Go: skipped, go is not installed")
         return
     binary = f"{folder}/peers"
-    environment = {**os.environ, "PATH": f"{PATH}:/usr/local/go/bin"}
-    subprocess.run(
-        ["go", "build", "-o", binary, "."], cwd=HERE / "peers", env=environment, check=True
-    )
+    subprocess.run([go, "build", "-o", binary, "."], cwd=HERE / "peers", check=True)
     count = [*command("conntrack-stat"), "count", "--json", "--by", "protocol"]
     for name in ("ti-mo", "vishvananda"):
         yield Pair(f"count by protocol / Go, {name}", count, [binary, name], 1)

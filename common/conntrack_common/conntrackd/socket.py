@@ -52,8 +52,6 @@ class Socket:
                 f"the socket path {self.path} has more than {LONGEST_PATH} bytes, which no UNIX "
                 "socket can have: name the one that conntrackd.conf names"
             )
-        import socket  # noqa: F401 - what keeps it from being imported is not conntrackd
-
         try:
             text = self._exchange(number, deadline)
         except TimeoutError:

@@ -25,7 +25,6 @@ EXAMPLES = """\
   conntrack-stat demo            all of it on a table of its own (root)
 """
 
-
 # Each subcommand, in the order of --help, and its module.
 MODULES = {
     "status": "status",
@@ -59,9 +58,7 @@ def parser(names: Iterable[str] = MODULES) -> argparse.ArgumentParser:
         module = import_module(f"{__name__}.{name}")
         module.add(commands)
         if name == "status":  # what is done without a subcommand
-            options.set_defaults(
-                work=module.status, name=name, takes=arguments.SHARED, **arguments.SHARED_DEFAULTS
-            )
+            options.set_defaults(work=module.status, name=name, takes=arguments.SHARED)
     options.set_defaults(**arguments.SHARED_DEFAULTS)
     return options
 
