@@ -23,8 +23,8 @@ from conntrack_common.collect import collect_in
 from conntrack_common.errors import NotAvailable, Stranded
 from conntrack_common.netns import entering
 from conntrack_common.netns.names import Namespace as Found
-from conntrack_plugins import arguments, telegraf
 from conntrack_plugins import stat as cli
+from conntrack_plugins import telegraf
 from conntrack_plugins.nagios import conntrack
 from installation import command as installed
 from installation import python_path
@@ -59,12 +59,8 @@ WORK: dict[str, Callable[[str], object]] = {
     "collect": lambda netns: collect_in(netns, select(["*"])),
     "telegraf": lambda netns: list(telegraf.report(telegraf.Options(netns=netns))),
     "check": lambda netns: list(
-        conntrack.findings(
-            options := conntrack.Options(
-                netns=netns, check=["cpu.drop/s,,"], state_file="/dev/null"
-            ),
-            conntrack.rules(options),
-            arguments.proc_root("/proc"),
+        conntrack.outcomes(
+            conntrack.Options(netns=netns, check=["cpu.drop/s,,"], state_file="/dev/null")
         )
     ),
     "count": stat("count", "--by", "src"),

@@ -87,7 +87,7 @@ def test_a_bare_installation_gives_the_agents_commands(
         assert (bin_ / name).exists()
     lacking = {
         ("conntrack-stat",): "rich",
-        ("conntrack-stat", "render", "nrpe"): "nagiosplugin",
+        ("conntrack-stat", "render", "nrpe"): "jinja2",
         ("check_conntrack",): "nagiosplugin",
         ("check_conntrackd", "--file", "x"): "nagiosplugin",
     }

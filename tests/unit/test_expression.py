@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import nagiosplugin
 import pytest
 
 from conntrack_common.catalogue import expression as expressions
 from conntrack_common.catalogue.lookup import CATALOGUE, absences, find, samples, select
 from conntrack_common.errors import InvalidRequest, NotAvailable
 from conntrack_common.model import CpuCounters, Reading, Sysctls, TableCounts
-from conntrack_plugins.nagios.plugin import Finding, parse_range, parse_rule
 
 READING = Reading(
     time=1.0,
@@ -93,46 +91,3 @@ def test_the_catalogue_is_sound() -> None:
     for metric in CATALOGUE:
         assert metric.help.endswith(".")
         assert (metric.kind == "counter") == (metric.bits in {32, 64})
-
-
-@pytest.mark.parametrize(
-    ("text", "expression", "ranges"),
-    [
-        ("cpu.drop/s,0,10", "cpu.drop/s", ("0", "10")),
-        ("table.usage,80%,90%", "table.usage", ("80", "90")),
-        ("tcp.state[state=CLOSE],,5", "tcp.state[state=CLOSE]", ("", "5")),
-        ("cpu.drop[cpu=1]/s,@1:2", "cpu.drop[cpu=1]/s", ("@1:2", "")),
-        ("table.entries,~:5,10:", "table.entries", ("~:5", "10:")),
-    ],
-)
-def test_rules(text: str, expression: str, ranges: tuple[str, str]) -> None:
-    rule = parse_rule(text)
-    assert expressions.text(rule.expression) == expression
-    assert (str(rule.warning), str(rule.critical)) == ranges
-
-
-@pytest.mark.parametrize("text", ["cpu.drop", "cpu.drop,1,2,3", "cpu.drop,x", "cpu.drop,5:1"])
-def test_broken_rules_are_refused(text: str) -> None:
-    with pytest.raises(InvalidRequest):
-        parse_rule(text)
-
-
-def test_a_percent_sign_is_passed_over() -> None:
-    assert str(parse_range("80%")) == "80"
-    for text in ("", "10", "10:", "~:10", "@5:10.5", "-3:.5", "0:", ":7", "5."):
-        assert parse_range(text) == nagiosplugin.Range(text)
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["1_0", "\u0661", "nan", "inf", "-", "+1", "1e3", "0x1", "~", "1:2:3", "9" * 5000],
-)
-def test_a_range_of_other_numbers_is_none(text: str) -> None:
-    with pytest.raises(InvalidRequest) as raised:
-        parse_range(text)
-    assert len(str(raised.value)) < 300
-
-
-def test_labels_of_performance_data_hold_no_equals_sign() -> None:
-    finding = Finding(parse_rule("tcp.state[state=CLOSE],1,2"), (("netns", "a'b=c"),))
-    assert finding.label.startswith("tcp.state.CLOSE.a_b_c~")

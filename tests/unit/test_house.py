@@ -46,16 +46,20 @@ ROOMS = {
 }
 CORE = " ".join(ROOMS)
 ADAPTERS = "collectd prometheus telegraf nagios"
+# Agents' libraries, each with the one module that imports it.
+LIBRARIES = {"nagiosplugin": "nagios.plugin", "collectd": "collectd"}
 NAMES_AND_TEXT = "run labels arguments conntrackd_arguments"
 UPSTAIRS = {
     "run": "",
     "labels": "",
+    "rules": "",
     "arguments": "run",
     "conntrackd_arguments": "arguments",
     "interface": "",
     **dict.fromkeys(ADAPTERS.split(), NAMES_AND_TEXT),
+    "nagios": f"{NAMES_AND_TEXT} rules",
     "names": ADAPTERS,
-    "render": f"{NAMES_AND_TEXT} {ADAPTERS} interface names",
+    "render": f"{NAMES_AND_TEXT} {ADAPTERS} rules interface",
     "stat": f"{NAMES_AND_TEXT} {ADAPTERS} interface names render",
     "manual": f"{NAMES_AND_TEXT} {ADAPTERS} interface names render stat",
     "commands": f"run {ADAPTERS} stat",
@@ -124,6 +128,12 @@ def test_imports_go_down_the_rooms(path: Path) -> None:
 @pytest.mark.parametrize("path", sorted(COMMON.rglob("*.py")), ids=named)
 def test_the_core_knows_no_agent(path: Path) -> None:
     assert not {name.partition(".")[0] for name in imports(path)} & FOREIGN
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_an_agents_library_is_imported_by_one_module(library: str) -> None:
+    importers = [named(path) for path in MODULES if library in imports(path)]
+    assert importers == [f"conntrack_plugins.{LIBRARIES[library]}"]
 
 
 READERS = {"proc", "ctnetlink", "conntrackd", "host", "netns"}

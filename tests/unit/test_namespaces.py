@@ -16,7 +16,8 @@ from conntrack_common.netns.names import label
 from conntrack_common.proc.files import ProcRoot
 from conntrack_plugins import collectd, prometheus, telegraf
 from conntrack_plugins.labels import shortened, without
-from conntrack_plugins.nagios.plugin import Finding, parse_rule
+from conntrack_plugins.nagios.measured import Measured
+from conntrack_plugins.rules import parse_rule
 
 ODD = ["a", "\\", "x", "\\x0a", "\n", "\x1b", "é", "=", "'", "|", "_", "~", "\u202e", "/"]
 NAMES = st.one_of(
@@ -72,7 +73,7 @@ def series(netns: str) -> list[str]:
             f"collectd {collectd.identifier(sample)}",
             f"prometheus {prometheus.exposition([sample]).splitlines()[-1]}",
             f"telegraf {telegraf.line_protocol([sample])}",
-            f"nagios {Finding(rule, (('netns', netns),)).label}",
+            f"nagios {Measured(rule, (('netns', netns),), 1).label}",
         ]
     return found
 

@@ -23,6 +23,7 @@ from conntrack_plugins.render.settings import defaults, load
 from conntrack_plugins.render.validators import VALIDATORS, validate
 from installation import command, python_path
 
+SETTINGS = Path(__file__).parent.parent / "data" / "settings"
 PRINTABLE = st.text(st.characters().filter(str.isprintable))
 DEFAULTS = load(AGENTS, os.devnull)
 WORDS = st.lists(PRINTABLE, min_size=1)
@@ -33,6 +34,34 @@ def stat_render(*words: str, env: dict[str, str] | None = None) -> subprocess.Co
     settings = () if "--settings" in words else ("--settings", os.devnull)
     argv = [*command("conntrack-stat"), "render", *words, *settings]
     return processes.run(argv, env={**python_path(), **(env or {})})
+
+
+# No agent's library can be imported, and trying it is an error where nothing else is left to try.
+WITHOUT_LIBRARIES = """
+import sys
+
+class Refusal:
+    def find_spec(self, name, path=None, target=None):
+        if name == "nagiosplugin":
+            raise AssertionError(f"{name} is imported")
+        if name in {"collectd", "pyroute2", "rich"}:
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, Refusal())
+from conntrack_plugins.commands import stat
+stat()
+"""
+
+
+@pytest.mark.parametrize("settings", [os.devnull, SETTINGS / "gate.conf"], ids=["default", "gate"])
+@pytest.mark.parametrize("agent", AGENTS)
+def test_rendering_needs_no_agents_library(agent: str, settings: Path) -> None:
+    words = ["render", agent, "--settings", str(settings)]
+    with_all = processes.run([*command("conntrack-stat"), *words], env=python_path())
+    argv = [sys.executable, "-c", WITHOUT_LIBRARIES, *words]
+    without = processes.run(argv, env=python_path())
+    assert with_all.stdout
+    assert (without.returncode, without.stdout, without.stderr) == (0, with_all.stdout, "")
 
 
 @given(words=WORDS)

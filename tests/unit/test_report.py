@@ -14,7 +14,7 @@ import processes
 from conntrack_common.conntrackd.text import parse_statistics
 from conntrack_common.duration import spelled
 from conntrack_common.model.conntrackd import Cache
-from conntrack_plugins.nagios import state_file
+from conntrack_plugins.nagios import rates
 from installation import command, python_path
 
 DATA = Path(__file__).parent.parent / "data" / "conntrackd"
@@ -175,15 +175,15 @@ def test_a_time_out_that_is_none(tmp_path: Path, program: str, text: str) -> Non
 def test_the_rate_of_a_report_is_that_of_its_own_times(tmp_path: Path) -> None:
     """Written anew every 300 seconds and read every minute: no zeros, and no flood between them."""
     file = str(tmp_path / "state")
-    now = state_file.exchange(file, "run", {"x": 1000}, age=320)
+    now = rates.exchange(file, "run", {"x": 1000}, age=320)
     assert now is None
     # Its time of writing is found anew in each run, from two clocks.
     for age in (20.0, 20.3, 19.6, 20.1):
-        earlier = state_file.exchange(file, "run", {"x": 1300}, age)
+        earlier = rates.exchange(file, "run", {"x": 1300}, age)
         assert earlier is not None
         assert earlier.counters == {"x": 1000}
         assert earlier.seconds == pytest.approx(300, abs=1)
-    earlier = state_file.exchange(file, "run", {"x": 1900}, age=0.0)
+    earlier = rates.exchange(file, "run", {"x": 1900}, age=0.0)
     assert earlier is not None
     assert (earlier.counters, round(earlier.seconds)) == ({"x": 1300}, 20)
 
@@ -191,9 +191,9 @@ def test_the_rate_of_a_report_is_that_of_its_own_times(tmp_path: Path) -> None:
 def test_a_report_from_before_the_last_one_starts_anew(tmp_path: Path) -> None:
     file = str(tmp_path / "state")
     for age in (300.0, 200.0):
-        state_file.exchange(file, "run", {"x": 7}, age)
-    assert state_file.exchange(file, "run", {"x": 3}, age=250.0) is None
-    earlier = state_file.exchange(file, "run", {"x": 9}, age=100.0)
+        rates.exchange(file, "run", {"x": 7}, age)
+    assert rates.exchange(file, "run", {"x": 3}, age=250.0) is None
+    earlier = rates.exchange(file, "run", {"x": 9}, age=100.0)
     assert earlier is not None
     assert (round(earlier.seconds), earlier.counters) == (150, {"x": 3})
 

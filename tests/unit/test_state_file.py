@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from conntrack_plugins.nagios import state_file
+from conntrack_plugins.nagios import rates
 
 RUN = "run"
 LAST = {"time": 1.0, "counters": {"a": 5}}
 
 
-def remembered(path: Path, last: object, base: object = None) -> state_file.Earlier | None:
+def remembered(path: Path, last: object, base: object = None) -> rates.Earlier | None:
     """Write a file as if by an earlier run, and return what a run is then compared with."""
-    state_file.exchange(str(path), RUN, {})
+    rates.exchange(str(path), RUN, {})
     (name,) = json.loads(path.read_text("ascii"))
     path.write_text(json.dumps({name: [last, base]}), "ascii")
-    return state_file.exchange(str(path), RUN, {"a": 7})
+    return rates.exchange(str(path), RUN, {"a": 7})
 
 
 def test_a_true_run_is_compared_with(tmp_path: Path) -> None:
@@ -45,10 +45,10 @@ def test_a_counter_that_is_none_is_a_first_run(tmp_path: Path, value: object) ->
 
 def test_a_shorter_content_leaves_nothing_of_a_longer_one(tmp_path: Path) -> None:
     path = tmp_path / "state"
-    state_file.exchange(str(path), RUN, {str(number): number for number in range(1000)})
+    rates.exchange(str(path), RUN, {str(number): number for number in range(1000)})
     (name,) = found = json.loads(path.read_text("ascii"))
     found[name][0]["time"] -= 60
     path.write_text(json.dumps(found), "ascii")
-    state_file.exchange(str(path), RUN, {"a": 1})
-    state_file.exchange(str(path), "another", {"a": 1})
+    rates.exchange(str(path), RUN, {"a": 1})
+    rates.exchange(str(path), "another", {"a": 1})
     assert len(json.loads(path.read_text("ascii"))) == 2

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import nagiosplugin
-
 from conntrack_common.catalogue.expression import Expression
 from conntrack_common.catalogue.lookup import BY_ID
 from conntrack_common.collect import collect_in
 from conntrack_common.errors import ConntrackError, NotAvailable
-from conntrack_common.proc.files import ProcRoot
 from conntrack_common.records import NamedTuple
-from conntrack_plugins import arguments, run
-from conntrack_plugins.nagios.measure import findings as measured
-from conntrack_plugins.nagios.measure import remember
-from conntrack_plugins.nagios.plugin import STATES, Check, Finding, Rule, parse_range, parse_rule
+from conntrack_plugins import arguments
+from conntrack_plugins.nagios import check
+from conntrack_plugins.nagios.measured import Absent, Measured, measure, remember
+from conntrack_plugins.rules import STATES, Range, Rule, parse_range, parse_rule
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,46 +71,42 @@ def parser() -> argparse.ArgumentParser:
 
 
 def rules(options: Options) -> list[Rule]:
-    """Return what the command line wants to be measured; raises InvalidRequest."""
-    judged = options.warning or options.critical
+    """Return what the command line asks for; raises InvalidRequest."""
     warning, critical = options.warning, options.critical
-    if not judged and not options.check:
+    if not (warning or critical or options.check):
         warning, critical = "80", "90"
-    unlimited = nagiosplugin.Range()
-    said = [parse_rule(text) for text in options.check]
-    shown = [
+    of_options = [parse_rule(text) for text in options.check]
+    usual = [
         Rule(Expression(BY_ID["table.usage"]), parse_range(warning), parse_range(critical)),
-        Rule(Expression(BY_ID["table.entries"]), unlimited, unlimited, quiet=True),
+        Rule(Expression(BY_ID["table.entries"]), Range(), Range(), quiet=True),
     ]
     # Agents keep one value for each label, so what has its own --check is not shown again.
-    judging = {rule.expression for rule in said}
-    kept = [
-        rule
-        for rule in shown
-        if rule.expression not in judging or str(rule.warning) or str(rule.critical)
+    own = {rule.expression for rule in of_options}
+    return [
+        *(rule for rule in usual if _judges(rule) or rule.expression not in own),
+        *of_options,
     ]
-    return [*kept, *said]
 
 
-def findings(options: Options, wanted: Sequence[Rule], root: ProcRoot) -> Iterator[Finding]:
-    """Read what the rules need, once, and yield what was found for each of them."""
-    metrics = [rule.expression.metric for rule in wanted]
+def _judges(rule: Rule) -> bool:
+    return bool(str(rule.warning) or str(rule.critical))
+
+
+def outcomes(options: Options) -> Iterator[Measured | Absent]:
+    """Read what the rules need, once, and yield what each of them has; raises InvalidRequest."""
+    judged, root = rules(options), arguments.proc_root(options.proc_root)
+    metrics = [rule.expression.metric for rule in judged]
     readings = collect_in(options.netns, metrics, root, options.filter_)
-    earlier = remember(
+    exchange = remember(
         "check_conntrack", options.state_file, root, str(options), timeout=options.timeout
     )
 
-    def absent_state(failure: ConntrackError) -> str:
+    def state_of(failure: ConntrackError) -> str:
         return options.no_conntrack if isinstance(failure, NotAvailable) else "unknown"
 
-    yield from measured(wanted, readings, earlier, absent_state)
+    yield from measure(judged, readings, exchange, state_of)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run check_conntrack; it ends with a Nagios state, whatever happens."""
-    return run.check("CONNTRACK", lambda: arguments.options(Options, parser, argv), _judge)
-
-
-def _judge(options: Options) -> int:
-    found = findings(options, rules(options), arguments.proc_root(options.proc_root))
-    return Check("conntrack", found, options.verbose).judge(options.timeout)
+    return check("conntrack", lambda: arguments.options(Options, parser, argv), outcomes)

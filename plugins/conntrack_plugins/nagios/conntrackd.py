@@ -21,22 +21,18 @@ from conntrack_common.errors import (
     NoStatistics,
 )
 from conntrack_common.model import Reading
-from conntrack_common.proc.files import ProcRoot
 from conntrack_common.records import NamedTuple
-from conntrack_plugins import arguments as command
-from conntrack_plugins import conntrackd_arguments, run
-from conntrack_plugins.nagios.measure import findings as measured
-from conntrack_plugins.nagios.measure import remember
-from conntrack_plugins.nagios.plugin import Check, Finding, Rule, parse_range, parse_rule
+from conntrack_plugins import arguments, conntrackd_arguments
+from conntrack_plugins.nagios import check
+from conntrack_plugins.nagios.measured import Absent, Remark, measure, remember
+from conntrack_plugins.rules import Rule, parse_range, parse_rule
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
 
     from conntrack_common.model.conntrackd import SyncStatistics
-    from conntrack_plugins.nagios.measure import Remember
-
-    Labels = tuple[tuple[str, str], ...]
+    from conntrack_plugins.nagios.measured import Exchange, Labels, Outcome
 
 EXAMPLES = """\
   check_conntrackd
@@ -97,10 +93,10 @@ class Options(NamedTuple):
 
 def parser() -> argparse.ArgumentParser:
     """Return the command's parser."""
-    made = command.parser("check_conntrackd", "Check conntrackd and its replication.", EXAMPLES)
+    made = arguments.parser("check_conntrackd", "Check conntrackd and its replication.", EXAMPLES)
     conntrackd_arguments.add_ways(made)
     conntrackd_arguments.add_max_age(made)
-    command.add_check(made)
+    arguments.add_check(made)
     return made
 
 
@@ -129,8 +125,9 @@ def _is_replaced(rule: Rule, own: Sequence[Rule], labels: Labels = ()) -> bool:
     )
 
 
-def findings(options: Options, wanted: Sequence[Rule], root: ProcRoot) -> Iterator[Finding]:
-    """Ask the daemon, once, and yield what was found for each rule."""
+def outcomes(options: Options) -> Iterator[Outcome]:
+    """Ask the daemon, once, and yield what each rule has; raises InvalidRequest."""
+    judged, root = rules(options), arguments.proc_root(options.proc_root)
     asked = conntrackd_arguments.way(options.file, options.command, options.socket, options.config)
     peer = conntrackd_arguments.peer_way(
         options.peer_file, options.peer_command, options.peer_socket
@@ -139,22 +136,25 @@ def findings(options: Options, wanted: Sequence[Rule], root: ProcRoot) -> Iterat
     reading = collect_sync(asked, peer, options.timeout * 0.4)
     failure = reading.failures.get("sync")
     if failure is not None:
-        detail = conntrackd_arguments.explain(failure, asked, options.config, root)
-        yield Finding(wanted[0], detail=detail, state=_state(failure))
+        reason = conntrackd_arguments.explain(failure, asked, options.config, root)
+        yield Absent(judged[0], reason, state=_state(failure))
         return
-    yield from _reports(wanted[0], reading, options.max_age)
+    yield from _reports(reading, options.max_age)
     reading = _comparable(reading, options.max_age)
     subject = f"{options} {getattr(asked, 'path', '')}"
     ages = {"sync": _age(reading.sync), "peer": _age(reading.peer)}
     ages[REPLICATION] = ages["peer"]
-    earlier = remember("check_conntrackd", options.state_file, root, subject, ages, options.timeout)
-    own = wanted[len(wanted) - len(options.check) :]
-    for finding in measured(wanted, [reading], earlier, _state):
-        usual = all(finding.rule is not rule for rule in own)
-        if not (usual and _is_replaced(finding.rule, own, finding.labels)):
-            yield finding
+    exchange = remember(
+        "check_conntrackd", options.state_file, root, subject, ages, options.timeout
+    )
+    own = judged[len(judged) - len(options.check) :]
+    for outcome in measure(judged, [reading], exchange, _state):
+        is_usual = all(outcome.rule is not rule for rule in own)
+        if not (is_usual and _is_replaced(outcome.rule, own, outcome.labels)):
+            yield outcome
     if reading.sync and reading.peer:
-        yield from _replication(wanted, reading.sync, reading.peer, earlier)
+        yield from _fail_over(judged, reading.sync, reading.peer)
+        yield from _standstill(reading.sync, reading.peer, exchange)
 
 
 def _age(statistics: SyncStatistics | None) -> float:
@@ -174,71 +174,67 @@ def _comparable(reading: Reading, limit: int) -> Reading:
     return reading._replace(peer=None, failures=failures)
 
 
-def _reports(rule: Rule, reading: Reading, limit: int) -> Iterator[Finding]:
+def _reports(reading: Reading, limit: int) -> Iterator[Remark]:
     """Yield how old saved reports are, and which hold more that is not understood than is."""
     for name, statistics in (("report", reading.sync), ("other node's report", reading.peer)):
         if statistics is None:
             continue
         if statistics.age is not None:
-            yield _report(rule, name, statistics.age, limit)
+            yield _report(name, statistics.age, limit)
         if len(statistics.unknown) > statistics.known:
-            detail = (
+            reason = (
                 f"{len(statistics.unknown)} lines are not understood, and {statistics.known} "
                 "values are ('conntrack-stat sync' shows the lines)"
             )
-            yield Finding(rule, detail=detail, state="ok", subject=name)
+            yield Remark(name, reason, "ok")
 
 
-def _report(rule: Rule, name: str, age: float, limit: int) -> Finding:
-    detail = f"{spelled(age)} old" if age > -1 else f"of a time {spelled(-age)} from now"
+def _report(name: str, age: float, limit: int) -> Remark:
+    reason = f"{spelled(age)} old" if age > -1 else f"of a time {spelled(-age)} from now"
     if not limit or abs(age) <= limit:
-        return Finding(rule, detail=detail, state="ok", subject=name)
-    detail += (
+        return Remark(name, reason, "ok")
+    reason += (
         f", and may be {spelled(limit)} old: see why nothing writes it anew, or give --max-age"
     )
-    return Finding(rule, detail=detail, state="warning", subject=name)
+    return Remark(name, reason, "warning")
 
 
-def _replication(
-    wanted: Sequence[Rule], own: SyncStatistics, peer: SyncStatistics, remembered: Remember
-) -> Iterator[Finding]:
-    """Yield what only both nodes together show: a standstill, and a fail-over."""
-    yield from _fail_over(wanted, own, peer)
+def _standstill(own: SyncStatistics, peer: SyncStatistics, exchange: Exchange) -> Iterator[Remark]:
+    """Yield that the other node takes nothing over, which only both nodes together show."""
     now = takeover(own, peer)
     earlier = None
     try:
         if now:
             # Of reports, the last two are compared; of one that was never seen to be written anew,
             # the last two runs.
-            earlier = remembered(REPLICATION, now) or remembered(RUNS, now)
+            earlier = exchange(REPLICATION, now) or exchange(RUNS, now)
     except InvalidRequest as error:
-        yield Finding(wanted[0], detail=str(error), subject=STANDSTILL)
+        yield Remark(STANDSTILL, str(error))
         return
     offered = offered_in_vain(earlier.counters, now) if earlier else 0
     if earlier and offered:
-        detail = (
+        reason = (
             f"stands still: of {offered} new connections of this node in "
             f"{spelled(earlier.seconds)}, the other node took over none"
         )
-        yield Finding(wanted[0], detail=detail, state="critical", subject=STANDSTILL)
+        yield Remark(STANDSTILL, reason, "critical")
 
 
 def _fail_over(
-    wanted: Sequence[Rule], own: SyncStatistics, peer: SyncStatistics
-) -> Iterator[Finding]:
+    judged: Sequence[Rule], own: SyncStatistics, peer: SyncStatistics
+) -> Iterator[Absent]:
     """Yield a warning if what the other node holds is not what this node sent."""
-    lacking, lost = not_external_share(own, peer), missing_share(own, peer)
-    for rule in wanted:
-        if rule.expression.metric.id != MISSING or lacking is None or lost is None:
+    missing, lost = not_external_share(own, peer), missing_share(own, peer)
+    for rule in judged:
+        if rule.expression.metric.id != MISSING or missing is None or lost is None:
             continue
-        limit = rule.warning
-        if str(limit) and limit.match(lost * 100) and not limit.match(lacking * 100):
-            detail = (
-                f"the other node's external cache lacks {lacking:.0%} of this node's connections, "
+        if rule.warning.match(lost * 100) and not rule.warning.match(missing * 100):
+            reason = (
+                f"the other node's external cache lacks {missing:.0%} of this node's connections, "
                 "and its internal cache holds as many: a fail-over, until this node's table is "
                 "purged; else both nodes forward and do not replicate"
             )
-            yield Finding(rule, detail=detail, state="warning")
+            yield Absent(rule, reason, state="warning")
 
 
 def _state(failure: ConntrackError) -> str:
@@ -248,9 +244,4 @@ def _state(failure: ConntrackError) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run check_conntrackd; it ends with a Nagios state, whatever happens."""
-    return run.check("CONNTRACKD", lambda: command.options(Options, parser, argv), _judge)
-
-
-def _judge(options: Options) -> int:
-    found = findings(options, rules(options), command.proc_root(options.proc_root))
-    return Check("conntrackd", found, options.verbose).judge(options.timeout)
+    return check("conntrackd", lambda: arguments.options(Options, parser, argv), outcomes)

@@ -16,6 +16,7 @@ from conntrack_common.records import NamedTuple
 from conntrack_plugins.arguments import chosen
 from conntrack_plugins.render.quoting import shell
 from conntrack_plugins.render.settings import Settings, Values
+from conntrack_plugins.rules import parse_rule
 
 SUDO = ("sudo", "-n")
 EXECD = "--execd"
@@ -60,8 +61,6 @@ def _list(value: object) -> list[object]:
 
 def checks(values: Values) -> list[CommandLine]:
     """Return the checks that Nagios, NRPE and Icinga 2 run."""
-    from conntrack_plugins.nagios.plugin import parse_rule
-
     usage = {"--warning": str(values["warning"]), "--critical": str(values["critical"])}
     made = [_check(values, "conntrack-usage", list(usage.items()), ())]
     if values["checks"]:

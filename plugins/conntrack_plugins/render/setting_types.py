@@ -9,6 +9,7 @@ from collections.abc import Callable
 from conntrack_common.catalogue.lookup import select
 from conntrack_common.digits import decimal, whole
 from conntrack_common.errors import InvalidRequest
+from conntrack_plugins.rules import STATES, parse_rule
 
 
 def percent(text: str) -> float:
@@ -74,9 +75,8 @@ def words(text: str) -> tuple[str, ...]:
 
 def state(text: str) -> str:
     """Return a Nagios state's name."""
-    known = ("ok", "warning", "critical", "unknown")
-    if text not in known:
-        raise InvalidRequest(f"{text!r} is no state: write {', '.join(known)}")
+    if text not in STATES:
+        raise InvalidRequest(f"{text!r} is no state: write {', '.join(STATES)}")
     return text
 
 
@@ -89,8 +89,6 @@ def patterns(text: str) -> str:
 
 def checks(text: str) -> tuple[str, ...]:
     """Return what --check takes, one a line."""
-    from conntrack_plugins.nagios.plugin import parse_rule
-
     found = tuple(line.strip() for line in text.splitlines() if line.strip())
     for line in found:
         parse_rule(line)

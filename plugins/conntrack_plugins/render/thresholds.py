@@ -15,12 +15,7 @@ from conntrack_common.records import NamedTuple
 from conntrack_plugins import collectd
 from conntrack_plugins.arguments import chosen
 from conntrack_plugins.render.settings import Values
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    import nagiosplugin
-
-    from conntrack_plugins.nagios.plugin import Rule
+from conntrack_plugins.rules import Range, Rule, parse_rule
 
 # These labels stand in the plugin's instance, which a threshold need not name.
 ELSEWHERE = {"cpu", "netns"}
@@ -37,8 +32,6 @@ class Threshold(NamedTuple):
 
 def thresholds(values: Values) -> Iterator[Threshold]:
     """Yield the settings' rules, usage first."""
-    from conntrack_plugins.nagios.plugin import parse_rule
-
     sent = chosen(values["metrics"])
     for text in (f"table.usage,{values['warning']},{values['critical']}", *values["checks"]):
         rule = parse_rule(text)
@@ -65,9 +58,7 @@ def _unsent(metric: Metric, sent: Iterable[Metric]) -> str:
     return "" if metric in sent else f"{metric.id} is not sent; add it to the setting metrics"
 
 
-def _bounds(word: str, range_: nagiosplugin.Range) -> Iterator[tuple[str, str]]:
-    if not str(range_):
-        return
+def _bounds(word: str, range_: Range) -> Iterator[tuple[str, str]]:
     # Nothing in the catalogue is negative, so 0 as the lower end says nothing.
     if range_.start > 0:
         yield f"{word}Min", f"{range_.start:.15g}"

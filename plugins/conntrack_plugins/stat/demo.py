@@ -11,6 +11,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 
 from conntrack_common.errors import NotAvailable
 from conntrack_common.host.system import host
@@ -88,7 +89,7 @@ def _agents() -> Iterator[tuple[str, list[str], Callable[[list[str]], int]]]:
     """Yield what each agent runs: its name, its options, and what it calls."""
     from conntrack_plugins import prometheus, telegraf
 
-    with contextlib.suppress(ImportError):  # nagiosplugin is not installed everywhere
+    if find_spec("nagiosplugin"):  # which is not installed everywhere
         from conntrack_plugins.nagios import conntrack
 
         yield "check_conntrack", [], conntrack.main
