@@ -14,6 +14,7 @@ import pytest
 
 import fill
 import oracle
+from conntrack_common.breakdown import DIMENSIONS
 from installation import Installation, command, python_path
 from namespaces import Filled, Namespace
 
@@ -25,6 +26,8 @@ ENTRIES = 4000
 @pytest.fixture(scope="module", params=[1, 2, 3])
 def seeded(request: pytest.FixtureRequest) -> Iterator[Filled]:
     with Namespace() as made:
+        if request.param == 3:  # whose packets and bytes are added up, too
+            made.must("sysctl", "-qw", "net.netfilter.nf_conntrack_acct=1")
         with made.entered():
             truth = fill.fill(ENTRIES, seed=request.param)
         yield Filled(made, truth)
@@ -93,12 +96,19 @@ def test_values_of_many_equal_what_conntrack_lists(
     assert {value: entries for value, entries in ours.items() if value is not None} == theirs
 
 
-def test_top_is_the_largest_groups(seeded: Filled) -> None:
-    everything = counted(seeded.namespace, "--by", "dst")["groups"]
-    largest = counted(seeded.namespace, "--by", "dst", "--top", "7")
-    assert [group["entries"] for group in largest["groups"]] == [
-        group["entries"] for group in everything[:7]
-    ]
+SETS = [*DIMENSIONS, "tcp_state,dport", "status,src", "family,mark,dst", "state,helper"]
+
+
+@pytest.mark.parametrize("by", SETS)
+def test_top_is_the_largest_groups(seeded: Filled, by: str) -> None:
+    everything = counted(seeded.namespace, "--by", by)
+    largest = counted(seeded.namespace, "--by", by, "--top", "3")
+    first, all_ = (
+        [(tuple(each["by"].values()), each["entries"]) for each in found["groups"]]
+        for found in (largest, everything)
+    )
+    assert [entries for _by, entries in first] == [entries for _by, entries in all_[:3]]
+    assert set(first) <= set(all_)
     assert largest["total"] == ENTRIES
 
 

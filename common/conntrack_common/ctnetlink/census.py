@@ -6,6 +6,7 @@ count under, and their own values are added up where there are any.
 
 from __future__ import annotations
 
+import heapq
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Mapping
 
@@ -131,6 +132,14 @@ class Census:
     def by_label(self) -> dict[Any, int]:
         """Return how many entries each label has; another thread may count meanwhile."""
         return {label: sum(list(counts.values())) for label, counts in list(self._counts.items())}
+
+    def keep_largest(self, most: int) -> None:
+        """Forget all groups but so many of each label, the largest ones."""
+        for label, counts in self._counts.items():
+            self._counts[label] = Counter(dict(counts.most_common(most)))
+        for label, groups in self._cells.items():
+            largest = heapq.nlargest(most, groups.items(), key=lambda item: item[1].entries)
+            self._cells[label] = dict(largest)
 
     def take_groups(self) -> Iterator[tuple[Any, Values, Cell]]:
         """Yield label, values and cell of each group, which is forgotten then.
