@@ -24,7 +24,7 @@ ENTRIES = 200
 OLD_ENOUGH = ["--check", "sync.runtime.uptime,,"]  # these daemons have just been started
 SECOND = 1.1  # between two runs whose counters are compared
 FAIL_OVERS = ("ftfw", "notrack", "alarm")
-STANDSTILL = "sync.peer.created/s: stands still"
+STANDSTILL = "sync.peer.created/s: nothing is taken over"
 
 
 def check(node: Node, other: Node, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:

@@ -156,7 +156,7 @@ def test_a_node_that_takes_nothing_over_is_critical(nodes: tuple[Node, Node], fo
     processes.until(lambda: active(first, "internal") >= ENTRIES + 50, "there are more")
     done = check(first, folder, *words)
     assert done.returncode == 2, done
-    assert "sync.peer.created/s: stands still" in done.stdout
+    assert "sync.peer.created/s: nothing is taken over" in done.stdout
 
 
 @pytest.mark.parametrize("way", ["--socket", "--command"])

@@ -165,7 +165,9 @@ def test_no_rule_of_the_users_hides_a_standstill(tmp_path: Path, rules: tuple[st
 def check_later(folder: Path, rules: tuple[str, ...]) -> bool:
     """Whether the other node's standstill is CRITICAL, once the rates are known."""
     status, text = check(folder, OWN.format(130), PEER.format(100, 7), rules)
-    return status == 2 and "sync.peer.created/s: stands still: of 30 new connections" in text
+    return (
+        status == 2 and "sync.peer.created/s: nothing is taken over: of 30 new connections" in text
+    )
 
 
 @pytest.mark.parametrize(("rules", "status"), [

@@ -68,8 +68,8 @@ def test_no_file_gives_the_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     [
         ("warning = 80\n", "settings, line 1: write [all] above the first key"),
         ("[all]\n\nwarning\n", "settings, line 3: this is neither KEY = VALUE nor [SECTION]"),
-        ("[all]\nhost = a\nhost = b\n", "settings, line 3: key host stands here a second time"),
-        ("[all]\n[all]\n", "settings, line 2: section [all] stands here a second time"),
+        ("[all]\nhost = a\nhost = b\n", "settings, line 3: key host is here a second time"),
+        ("[all]\n[all]\n", "settings, line 2: section [all] is here a second time"),
         ("\n[nagois]\n", "settings, line 2: there is no agent 'nagois'; write [all] or one of"),
         ("[all]\nwarnign = 1\n", "settings, line 2, key warnign: there is no setting 'warnign'; "),
         ("[all]\n\nwarning = many\n", "settings, line 3, key warning: 'many' is no percentage"),
@@ -86,7 +86,10 @@ def test_no_file_gives_the_defaults(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ("[all]\nplugin_dir = /a\n  /b\n", r"settings, line 2, key plugin_dir: '/a\n/b' is no"),
         ("[all]\nbin_dir = /a\tb\n", r"settings, line 2, key bin_dir: '/a\tb' is no absolute"),
         ("[all]\nnetns = ../x\n", "settings, line 2, key netns: '../x' is no network namespace"),
-        ("[all]\nno_conntrack = fine\n", "settings, line 2, key no_conntrack: 'fine' is no state"),
+        (
+            "[all]\nno_conntrack = fine\n",
+            "settings, line 2, key no_conntrack: 'fine' is not a state",
+        ),
         ("[all]\nconntrackd_command = 'x\n", "settings, line 2, key conntrackd_command: "),
         # What is broken for another agent is told, too.
         ("[telegraf]\ninterval = x\n", "settings, line 2, key interval: 'x' is no interval"),

@@ -42,15 +42,15 @@ EXAMPLES = """\
   ssh firewall2 sudo conntrackd -s | check_conntrackd --file -
 
 Without options: CRITICAL if the daemon does not run or answer, if no dedicated link runs, if the
-cache is full (HashLimit), if messages or queue elements are lost at a rate, or if the other node
-lacks half of the entries or takes none over; WARNING for one link that is down, overruns, failed
-insertions, a restart within five minutes, a fail-over, or an old report; UNKNOWN if nothing is
-understood. An empty internal cache is fine: a backup has one. --check replaces the rule of the same
-metric, and with labels that of the same labels.
+cache is full (HashLimit), if messages or queue elements are lost at a rate, or if half of the
+entries are missing on the other node or it takes none over; WARNING for one link that is down,
+overruns, failed insertions, a restart within five minutes, a fail-over, or an old report; UNKNOWN
+if nothing is understood. An empty internal cache is fine: a backup has one. --check replaces the
+rule of the same metric, and with labels that of the same labels.
 """
 MISSING, STANDSTILL = "sync.peer.missing", "sync.peer.created/s"
 REPLICATION, RUNS = "replication", "replication by runs"  # what is remembered
-# What is judged without options: expression, warning, critical, told also if it is good.
+# What is judged without options: expression, warning, critical, shown also if it is good.
 RULES = (
     ("sync.cache.active", "", "", True),
     ("sync.runtime.uptime", "300:", "", True),
@@ -109,14 +109,14 @@ def rules(options: Options) -> list[Rule]:
     own = [parse_rule(text) for text in options.check]
     peer = options.peer_file or options.peer_socket or options.peer_command
     usual = [
-        Rule(parse(text), parse_range(warning), parse_range(critical), "ok", not told)
-        for text, warning, critical, told in (*RULES, *(PEER_RULES if peer else ()))
+        Rule(parse(text), parse_range(warning), parse_range(critical), "ok", not shown)
+        for text, warning, critical, shown in (*RULES, *(PEER_RULES if peer else ()))
     ]
     return [rule for rule in usual if not _is_replaced(rule, own)] + own
 
 
 def _is_replaced(rule: Rule, own: Sequence[Rule], labels: Labels = ()) -> bool:
-    """Tell whether a rule of the user's means the same metric, with no other labels than these."""
+    """Return whether a rule of the user's is for the same metric, with no labels but these."""
     metric, known, per_second = rule.expression
     return any(
         (other.expression.metric.id, other.expression.per_second) == (metric.id, per_second)
@@ -214,7 +214,7 @@ def _standstill(own: SyncStatistics, peer: SyncStatistics, exchange: Exchange) -
     offered = offered_in_vain(earlier.counters, now) if earlier else 0
     if earlier and offered:
         reason = (
-            f"stands still: of {offered} new connections of this node in "
+            f"nothing is taken over: of {offered} new connections of this node in "
             f"{spelled(earlier.seconds)}, the other node took over none"
         )
         yield Remark(STANDSTILL, reason, "critical")
@@ -230,9 +230,9 @@ def _fail_over(
             continue
         if rule.warning.match(lost * 100) and not rule.warning.match(missing * 100):
             reason = (
-                f"the other node's external cache lacks {missing:.0%} of this node's connections, "
-                "and its internal cache holds as many: a fail-over, until this node's table is "
-                "purged; else both nodes forward and do not replicate"
+                f"{missing:.0%} of this node's connections are missing in the other node's "
+                "external cache, and its internal cache holds as many: a fail-over, until this "
+                "node's table is purged; else both nodes forward and do not replicate"
             )
             yield Absent(rule, reason, state="warning")
 

@@ -206,9 +206,9 @@ def remember(
 ) -> Exchange:
     """Return what exchanges the counters of this run for those of the last one.
 
-    `subject` (the options) tells services apart that run at other times; so does the namespace
-    that they run in. `ages` says of which sources the counters are not of now, but so many seconds
-    old. A tenth of the `timeout` is left to wait for another process that has the file.
+    `subject` (the options) keeps services apart that run at other times; so does the namespace
+    that they run in. `ages` are how many seconds ago the counters of some sources were read. A
+    tenth of the `timeout` is left to wait for another process that has the file.
     """
     until = time.monotonic() + timeout / 10
 

@@ -1,6 +1,6 @@
 """How Nagios judges and shows what was measured: nagiosplugin's resource, contexts and summary.
 
-Format: the Monitoring Plugins' guidelines. All performance data stand on the first line, because
+Format: the Monitoring Plugins' guidelines. All performance data are on the first line, because
 Icinga 2 misreads those behind a second '|'.
 """
 
@@ -153,7 +153,7 @@ def _context(result: nagiosplugin.Result) -> Any:
 def judge(name: str, outcomes: Iterable[Outcome], verbose: int, timeout: int) -> int:
     """Run a check, print its verdict and return its state.
 
-    With `verbose`, the details stand below the first line, and no performance data there. Raises
+    With `verbose`, the details are below the first line, and no performance data there. Raises
     Interrupted if the time is over before, OutputLost.
     """
     check = nagiosplugin.Check(Summary())

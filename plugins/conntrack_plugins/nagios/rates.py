@@ -1,4 +1,4 @@
-"""What a check remembers from its last run, so that it can tell how fast a counter grows.
+"""What a check remembers from its last run, so that it knows how fast a counter grows.
 
 The file is JSON under an exclusive lock, so that two runs at the same time wait for each other. It
 is this user's and begins with a mark: no other file is read or written, whatever --state-file
@@ -124,7 +124,7 @@ def _is_locked(file: int) -> bool:
 
 
 def _is_mine(content: bytes) -> bool:
-    """Tell whether a file's content was written here, or is nothing that anybody could miss."""
+    """Return whether a file's content was written here, or is nothing that anybody could miss."""
     # A file system that was not unmounted may have left zeros.
     return content.startswith(f'{{"{MARK}'.encode()) or not content.strip(b"\0\t\n\r ")
 
@@ -163,7 +163,7 @@ def _compared(
 
 
 def _is_pair(remembered: object, clock: float) -> bool:
-    """Tell whether these are the last run and the one before that this module wrote."""
+    """Return whether these are the last run and the one before that this module wrote."""
     return (
         isinstance(remembered, list)
         and len(remembered) == 2
@@ -173,7 +173,7 @@ def _is_pair(remembered: object, clock: float) -> bool:
 
 
 def _is_run(remembered: object, clock: float) -> bool:
-    """Tell whether this is a run that this module wrote, in the past of this boot."""
+    """Return whether this is a run that this module wrote, in the past of this boot."""
     return (
         isinstance(remembered, dict)
         and isinstance(remembered.get("time"), float)

@@ -1,6 +1,6 @@
 """Agents' configuration from templates/: what `conntrack-stat render` writes.
 
-Every value is escaped for the format of the file in which it stands, by the environment and not by
+Every value is escaped for the format of the file that it goes into, by the environment and not by
 the templates, so that none can be forgotten.
 """
 
@@ -32,7 +32,7 @@ SUFFIX = ".j2"
 
 
 class Agent(NamedTuple):
-    """How values stand in an agent's files, where those belong, and what they may be read by."""
+    """How values are written in an agent's files, where those belong, and their permissions."""
 
     escape: Callable[[str], str]
     place: str

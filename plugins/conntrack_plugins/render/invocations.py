@@ -1,6 +1,6 @@
 """The command lines with which agents are configured, as the settings want them.
 
-Options stand in the order of their names: Icinga 2 sorts them so, and sudoers compares word by
+Options are in the order of their names: Icinga 2 sorts them so, and sudoers compares word by
 word, so one line of it serves every agent.
 """
 
@@ -47,7 +47,7 @@ class CommandLine(NamedTuple):
 
     @property
     def variables(self) -> Mapping[str, object]:
-        """The options as Icinga's custom variables: lists where an option stands repeatedly."""
+        """The options as Icinga's custom variables: lists where an option is repeated."""
         found: dict[str, object] = {}
         for option, value in self.options:
             key = option.lstrip("-").replace("-", "_")
@@ -130,14 +130,14 @@ def _check(
 
 
 def _adapter(values: Values, command: str) -> CommandLine:
-    said = {"--metrics": values["metrics"], "--netns": values["netns"]}
-    options = tuple((option, value) for option, value in sorted(said.items()) if value)
+    chosen_options = {"--metrics": values["metrics"], "--netns": values["netns"]}
+    options = tuple((option, value) for option, value in sorted(chosen_options.items()) if value)
     sudo = _sudo(values, root=_needs_root(values, chosen(values["metrics"])))
     return CommandLine(command, f"{values['bin_dir']}/{command}", options, sudo)
 
 
 def _needs_root(values: Values, metrics: Iterable[Metric]) -> bool:
-    """Tell whether these metrics, in the settings' namespace, are not for anybody to read."""
+    """Return whether these metrics, in the settings' namespace, are not for anybody to read."""
     return bool(values["netns"]) or not set(metrics) <= set(CHEAP)
 
 

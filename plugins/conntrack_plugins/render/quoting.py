@@ -1,7 +1,7 @@
-"""How a text stands in each agent's configuration without breaking out of its place.
+"""How a text is written in each agent's configuration without breaking out of its place.
 
-Each function takes a text without control characters (the settings refuse those) and returns what
-stands for it there. Formats: the agents' own manuals, named at each.
+Each function takes a text without control characters (the settings refuse those) and returns how it
+is written there. Formats: the agents' own manuals, named at each.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from conntrack_common.errors import InvalidRequest
 
 
 class Verbatim(str):
-    """A text that stands in a configuration as it is, because it is quoted already."""
+    """A text that goes into a configuration as it is, because it is quoted already."""
 
     __slots__ = ()
 
@@ -99,7 +99,7 @@ def sudoers(words: Iterable[str]) -> Verbatim:
     r"""Return a command that means these words and no others, for a file of sudo.
 
     sudoers(5) knows other escapes in the command than behind it, and fnmatch(3) has its own. A
-    command that stands alone would be allowed with any words; "" says that there are none. Raises
+    command without words would be allowed with any words; "" says that there are none. Raises
     InvalidRequest for a command whose name it has no way to write.
     """
     program, *further = words

@@ -76,7 +76,7 @@ def words(text: str) -> tuple[str, ...]:
 def state(text: str) -> str:
     """Return a Nagios state's name."""
     if text not in STATES:
-        raise InvalidRequest(f"{text!r} is no state: write {', '.join(STATES)}")
+        raise InvalidRequest(f"{text!r} is not a state: write {', '.join(STATES)}")
     return text
 
 

@@ -96,7 +96,7 @@ SETTINGS = (
         "needed",
         choice("needed", "always", "never"),
         "Whether commands are run by sudo: needed (where they read the whole table or another "
-        "namespace), always (also for hosts whose kernel lacks /proc/net/stat/nf_conntrack) or "
+        "namespace), always (also for hosts whose kernel has no /proc/net/stat/nf_conntrack) or "
         "never (then 'render systemd' makes drop-ins that give agents' services CAP_NET_ADMIN).",
     ),
     Setting("host", "localhost", name, "The host's name in Nagios and Icinga 2."),
@@ -126,14 +126,14 @@ def defaults() -> Values:
     return {setting.key: setting.parse(setting.default) for setting in SETTINGS}
 
 
-def load(agents: Iterable[str], file: str = "", said: Iterable[str] = ()) -> Settings:
-    """Return each agent's settings: from the file, and over it `said`, which holds `key=value`.
+def load(agents: Iterable[str], file: str = "", overrides: Iterable[str] = ()) -> Settings:
+    """Return each agent's settings: the file's, and `overrides` (as `key=value`) over them.
 
     Without `file`, FILE is read if it is there. Raises InvalidRequest that names place and key.
     """
     known = tuple(agents)
     written = _from_file(file or FILE, {ALL, *known}) if file or os.path.exists(FILE) else {}
-    given = dict(_said(text) for text in said)
+    given = dict(_override(text) for text in overrides)
     found = {
         agent: {**defaults(), **written.get(ALL, {}), **written.get(agent, {}), **given}
         for agent in known
@@ -147,7 +147,7 @@ def load(agents: Iterable[str], file: str = "", said: Iterable[str] = ()) -> Set
     return found
 
 
-def _said(text: str) -> tuple[str, Any]:
+def _override(text: str) -> tuple[str, Any]:
     key, equals, value = text.partition("=")
     if not equals:
         raise InvalidRequest(f"--set {text}: write KEY=VALUE, as warning=70")
@@ -224,9 +224,9 @@ def _sections(file: str, text: str) -> Mapping[str, Mapping[str, str]]:
     except configparser.ParsingError as error:
         problem, line = "this is neither KEY = VALUE nor [SECTION]", error.errors[0][0]
     except configparser.DuplicateOptionError as error:
-        problem, line = f"key {error.option} stands here a second time", error.lineno or 0
+        problem, line = f"key {error.option} is here a second time", error.lineno or 0
     except configparser.DuplicateSectionError as error:
-        problem, line = f"section [{error.section}] stands here a second time", error.lineno or 0
+        problem, line = f"section [{error.section}] is here a second time", error.lineno or 0
     else:
         return {section: dict(parser[section]) for section in parser.sections()}
     raise InvalidRequest(f"{file}, line {line}: {problem}")

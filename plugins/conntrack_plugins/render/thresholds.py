@@ -1,7 +1,7 @@
 """The settings' thresholds as collectd's plugin threshold can say them (collectd-threshold(5)).
 
 collectd judges one series by itself, knows counters by their growth, and has only what is sent to
-it; a rule that means something else is told with the reason, and not passed over in silence.
+it; a rule that means something else is named with the reason, and not left out without a word.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Each agent's own judgement of what was rendered for it, before any file is written.
 
-The rendered files stand in a temporary directory, in a frame (templates/check) of what the agent
+The rendered files are in a temporary directory, in a frame (templates/check) of what the agent
 wants around them, so that nothing of the host's configuration is read or changed.
 """
 
@@ -104,11 +104,11 @@ def validate(agent: str, files: Iterable[File], settings: Settings) -> Iterator[
         write(frame, folder, 0o600, force=False)
         for validator in VALIDATORS[agent]:
             words = validator.words(folder, [file.name for file in rendered])
-            said = _objections(validator, words)
-            if said:
-                found = "; ".join(said).replace(f"{folder}/rendered/", "")
+            objections = _objections(validator, words)
+            if objections:
+                sentence = "; ".join(objections).replace(f"{folder}/rendered/", "")
                 raise InvalidRequest(
-                    f"{validator.program} objects to what these settings make: {found}"
+                    f"{validator.program} objects to what these settings make: {sentence}"
                 )
             yield validator.command
 
@@ -144,7 +144,7 @@ def _objections(validator: Validator, words: list[str]) -> list[str]:
     # systemd-analyze ends with 0 where it warns of a line that systemd would ignore.
     if not done.returncode and not (validator.program == "systemd-analyze" and lines):
         return []
-    told = [
+    objections = [
         line.strip() for line in lines if re.search("error|warn|crit|fail", line, re.IGNORECASE)
     ]
-    return told or lines or [f"it ended with {done.returncode}"]
+    return objections or lines or [f"it ended with {done.returncode}"]
