@@ -8,7 +8,7 @@ from conntrack_common.analysis.diagnosis import diagnose
 from conntrack_common.errors import NotAvailable, NotPermitted
 from conntrack_common.host.boot import boot_module, boot_settings
 from conntrack_common.host.system import module_state
-from conntrack_common.model import BootSetting, Check, Host, Sysctls, Tracking
+from conntrack_common.model import BootSetting, Diagnosis, Host, Sysctls, Tracking
 from conntrack_common.proc.files import ProcRoot
 
 HEALTHY = Host(
@@ -24,7 +24,7 @@ HEALTHY = Host(
 )
 
 
-def checks(**changes: object) -> dict[str, Check]:
+def checks(**changes: object) -> dict[str, Diagnosis]:
     return {check.id: check for check in diagnose(HEALTHY._replace(**changes))}
 
 
@@ -60,7 +60,7 @@ def test_nothing_that_uses_tracking_is_a_warning() -> None:
 
 
 def test_the_limit_is_judged() -> None:
-    def of(entries: int, limit: int, buckets: int) -> dict[str, Check]:
+    def of(entries: int, limit: int, buckets: int) -> dict[str, Diagnosis]:
         return checks(sysctls=Sysctls(entries, limit, buckets))
 
     assert of(85, 100, 100)["usage"].status == "warning"

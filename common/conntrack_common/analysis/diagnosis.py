@@ -8,7 +8,7 @@ from conntrack_common.analysis.sync_config import check_config
 from conntrack_common.analysis.usage import usage
 from conntrack_common.digits import whole
 from conntrack_common.errors import ConntrackError, DaemonUnreachable, NotPermitted
-from conntrack_common.model import BootSetting, Check, Host, Sysctls, Tracking
+from conntrack_common.model import BootSetting, Diagnosis, Host, Sysctls, Tracking
 from conntrack_common.model.conntrackd import HostNetwork, SyncConfig, SyncStatistics
 
 OK, WARNING, PROBLEM, UNKNOWN = "ok", "warning", "problem", "unknown"
@@ -26,8 +26,8 @@ PACKAGES = {
 }
 
 
-def diagnose(host: Host) -> Iterator[Check]:
-    """Yield a check for each thing that matters, in the order in which to fix them."""
+def diagnose(host: Host) -> Iterator[Diagnosis]:
+    """Yield a diagnosis for each thing that matters, in the order in which to fix them."""
     yield _module(host)
     yield _tracking(host)
     yield _netlink(host)
@@ -39,22 +39,22 @@ def diagnose(host: Host) -> Iterator[Check]:
         yield from _timeouts(host)
         yield from _boot(host)
     else:
-        yield Check("table", PROBLEM, str(host.sysctls))
+        yield Diagnosis("table", PROBLEM, str(host.sysctls))
     yield from _programs(host)
 
 
-def _module(host: Host) -> Check:
+def _module(host: Host) -> Diagnosis:
     if host.module in {"built-in", "loaded"}:
         how = "built into" if host.module == "built-in" else "loaded in"
-        return Check("module", OK, f"nf_conntrack is {how} kernel {host.kernel}")
+        return Diagnosis("module", OK, f"nf_conntrack is {how} kernel {host.kernel}")
     if host.module == "loadable":
-        return Check(
+        return Diagnosis(
             "module",
             PROBLEM,
             f"nf_conntrack is not loaded (kernel {host.kernel} has it as a module)",
             f"modprobe {' '.join(_modules(host.kernel))}",
         )
-    return Check(
+    return Diagnosis(
         "module",
         PROBLEM,
         f"kernel {host.kernel} has no nf_conntrack, neither built in nor as a module",
@@ -70,14 +70,14 @@ def _modules(kernel: str) -> list[str]:
     return old if version < [4, 19] else ["nf_conntrack"]
 
 
-def _tracking(host: Host) -> Check:
+def _tracking(host: Host) -> Diagnosis:
     evidence = host.tracking.evidence
     if host.tracking.active:
-        return Check("tracking", OK, _tracked(host.tracking))
+        return Diagnosis("tracking", OK, _tracked(host.tracking))
     if host.tracking.active is None:
         message = f"it is unknown whether connections are tracked here ({evidence})"
-        return Check("tracking", UNKNOWN, message)
-    return Check(
+        return Diagnosis("tracking", UNKNOWN, message)
+    return Diagnosis(
         "tracking",
         WARNING,
         f"nothing was found that uses connection tracking here, so no packet creates an entry "
@@ -99,35 +99,37 @@ def _tracked(tracking: Tracking) -> str:
     return f"{tracking.families[0]} connections are tracked {where}; {rest}"
 
 
-def _netlink(host: Host) -> Check:
+def _netlink(host: Host) -> Diagnosis:
     if host.netlink is None:
-        return Check("netlink", OK, "this user may read entries and events by ctnetlink")
-    return Check("netlink", WARNING, f"entries and events can't be read: {host.netlink}")
+        return Diagnosis("netlink", OK, "this user may read entries and events by ctnetlink")
+    return Diagnosis("netlink", WARNING, f"entries and events can't be read: {host.netlink}")
 
 
-def _counters(host: Host) -> Check:
+def _counters(host: Host) -> Diagnosis:
     if isinstance(host.counters, ConntrackError):
-        return Check("counters", WARNING, str(host.counters))
-    return Check("counters", OK, f"the counters come from {host.counters}")
+        return Diagnosis("counters", WARNING, str(host.counters))
+    return Diagnosis("counters", OK, f"the counters come from {host.counters}")
 
 
-def _usage(table: Sysctls) -> Check:
+def _usage(table: Sysctls) -> Diagnosis:
     share = usage(table.entries, table.limit)
     if share is None:
         message = "nf_conntrack_max is 0 or unknown: the table has no limit but memory"
-        return Check("usage", WARNING, message, "sysctl -w net.netfilter.nf_conntrack_max=262144")
+        return Diagnosis(
+            "usage", WARNING, message, "sysctl -w net.netfilter.nf_conntrack_max=262144"
+        )
     status = PROBLEM if share >= 0.9 else WARNING if share >= 0.8 else OK
     remedy = "raise net.netfilter.nf_conntrack_max, or find who fills it" if status != OK else ""
     message = f"{share:.1%} of the table is used ({table.entries} of {table.limit} entries)"
-    return Check("usage", status, message, remedy)
+    return Diagnosis("usage", status, message, remedy)
 
 
-def _size(table: Sysctls, memory: int | None) -> Iterator[Check]:
+def _size(table: Sysctls, memory: int | None) -> Iterator[Diagnosis]:
     if not table.limit or not table.buckets:
         return
     chain = 2 * table.limit / table.buckets  # each entry is in two chains
     status = WARNING if chain > 8 else OK
-    yield Check(
+    yield Diagnosis(
         "buckets",
         status,
         f"a full table has about {chain:.0f} entries in each of {table.buckets} hash chains",
@@ -138,7 +140,7 @@ def _size(table: Sysctls, memory: int | None) -> Iterator[Check]:
     if memory:
         message += f", {full / memory:.1%} of this host's memory"
     large = bool(memory) and full > memory / 4  # type: ignore[operator]
-    yield Check(
+    yield Diagnosis(
         "memory",
         WARNING if large else OK,
         message,
@@ -146,7 +148,7 @@ def _size(table: Sysctls, memory: int | None) -> Iterator[Check]:
     )
 
 
-def _settings(table: Sysctls) -> Iterator[Check]:
+def _settings(table: Sysctls) -> Iterator[Diagnosis]:
     gains = {
         "acct": (table.acct, "packets and bytes of each connection"),
         "timestamp": (table.timestamp, "the age of each connection"),
@@ -154,11 +156,11 @@ def _settings(table: Sysctls) -> Iterator[Check]:
     }
     for name, (value, gain) in gains.items():
         if value is None:
-            yield Check(name, UNKNOWN, f"this kernel does not show nf_conntrack_{name}")
+            yield Diagnosis(name, UNKNOWN, f"this kernel does not show nf_conntrack_{name}")
         elif value:
-            yield Check(name, OK, f"nf_conntrack_{name} is on: {gain}")
+            yield Diagnosis(name, OK, f"nf_conntrack_{name} is on: {gain}")
         else:
-            yield Check(
+            yield Diagnosis(
                 name,
                 OK,
                 f"nf_conntrack_{name} is off; switched on, new entries would have {gain}",
@@ -166,7 +168,7 @@ def _settings(table: Sysctls) -> Iterator[Check]:
             )
 
 
-def _timeouts(host: Host) -> Iterator[Check]:
+def _timeouts(host: Host) -> Iterator[Diagnosis]:
     seconds = host.timeouts.get("tcp_established")
     if seconds is None:
         return
@@ -175,15 +177,15 @@ def _timeouts(host: Host) -> Iterator[Check]:
     if seconds > DAY:
         message += f", {seconds / DAY:.3g} days: so do those whose ends have died"
     remedy = f"sysctl -w net.netfilter.{name}={DAY}, if none is silent for longer"
-    yield Check("timeouts", OK, message, remedy if seconds > DAY else "")
+    yield Diagnosis("timeouts", OK, message, remedy if seconds > DAY else "")
 
 
-def _boot(host: Host) -> Iterator[Check]:
+def _boot(host: Host) -> Iterator[Diagnosis]:
     early = host.boot_module or host.module == "built-in"
     load = "" if early else LOAD_EARLY
     ineffective = [setting for setting in host.boot_settings if not _is_in_force(setting)]
     for setting in ineffective:
-        yield Check(
+        yield Diagnosis(
             "boot",
             WARNING,
             f"{setting.path} sets {setting.name} to {setting.value}, but {setting.running} is in "
@@ -193,14 +195,14 @@ def _boot(host: Host) -> Iterator[Check]:
         )
     if not host.boot_settings:
         remedy = "write it to /etc/sysctl.d/conntrack.conf, too" + (f", and {load}" if load else "")
-        yield Check("boot", OK, "what 'sysctl -w' sets here is lost at a reboot", remedy)
+        yield Diagnosis("boot", OK, "what 'sysctl -w' sets here is lost at a reboot", remedy)
     elif not ineffective:
         paths = ", ".join(sorted({setting.path for setting in host.boot_settings}))
         message = f"what {paths} sets is in force"
         if early:
-            yield Check("boot", OK, message)
+            yield Diagnosis("boot", OK, message)
         else:
-            yield Check(
+            yield Diagnosis(
                 "boot", WARNING, f"{message}, but may not be after a boot: {WHY_EARLY}", load
             )
 
@@ -213,20 +215,22 @@ def _is_in_force(setting: BootSetting) -> bool:
     return 0 <= more < 8192 if setting.name == "nf_conntrack_buckets" else more == 0
 
 
-def _programs(host: Host) -> Iterator[Check]:
+def _programs(host: Host) -> Iterator[Diagnosis]:
     agents = [name for name in AGENTS if name in host.programs]
-    yield Check("agents", OK, f"agents installed here: {', '.join(agents) or 'none'}")
+    yield Diagnosis("agents", OK, f"agents installed here: {', '.join(agents) or 'none'}")
     for name in ("conntrack", "conntrackd"):
         if name in host.programs:
-            yield Check(name, OK, f"{name} is installed ({host.programs[name]})")
+            yield Diagnosis(name, OK, f"{name} is installed ({host.programs[name]})")
         else:
-            yield Check(name, WARNING, f"{name} is not installed (optional)", install(host, name))
+            yield Diagnosis(
+                name, WARNING, f"{name} is not installed (optional)", install(host, name)
+            )
 
 
 def diagnose_daemon(
     answer: SyncStatistics | ConntrackError | None, config: SyncConfig, network: HostNetwork
-) -> Iterator[Check]:
-    """Yield a check for conntrackd itself, for what it says, and for each of its settings.
+) -> Iterator[Diagnosis]:
+    """Yield a diagnosis for conntrackd itself, for what it says, and for each of its settings.
 
     `answer` is None if it was not asked.
     """
@@ -236,12 +240,12 @@ def diagnose_daemon(
         # Debian's package configures a daemon that nobody may want to run.
         states = {DaemonUnreachable: WARNING, NotPermitted: UNKNOWN}
         status = states.get(type(answer), PROBLEM)
-        yield Check("sync.daemon", status, f"conntrackd gives no statistics: {answer}")
+        yield Diagnosis("sync.daemon", status, f"conntrackd gives no statistics: {answer}")
     else:
-        yield Check("sync.daemon", OK, f"conntrackd answers (mode {config.mode})")
+        yield Diagnosis("sync.daemon", OK, f"conntrackd answers (mode {config.mode})")
         for line in answer.unknown:
             message = f"'{line.text}' in conntrackd's statistics is not understood ({line.section})"
-            yield Check("sync.unknown", WARNING, message, "please report it, with its version")
+            yield Diagnosis("sync.unknown", WARNING, message, "please report it, with its version")
     yield from check_config(config, network)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from conntrack_common.analysis.sync_links import check_links
-from conntrack_common.model import Check
+from conntrack_common.model import Diagnosis
 from conntrack_common.model.conntrackd import HostNetwork, SyncConfig
 
 OK, WARNING, PROBLEM = "ok", "warning", "problem"
 
 
-def check_config(config: SyncConfig, host: HostNetwork) -> tuple[Check, ...]:
+def check_config(config: SyncConfig, host: HostNetwork) -> tuple[Diagnosis, ...]:
     """Return one finding for each thing that was looked at, in the order of the configuration.
 
     What the host does not show is not looked at. A `problem` keeps the daemon from starting or
@@ -23,9 +23,9 @@ def check_config(config: SyncConfig, host: HostNetwork) -> tuple[Check, ...]:
     return tuple(findings)
 
 
-def _ignored(config: SyncConfig) -> Iterator[Check]:
+def _ignored(config: SyncConfig) -> Iterator[Diagnosis]:
     for line in config.ignored:
-        yield Check(
+        yield Diagnosis(
             "sync.config.ignored",
             WARNING,
             f"{config.path}, {line.text}; conntrackd starts without it",
@@ -33,9 +33,9 @@ def _ignored(config: SyncConfig) -> Iterator[Check]:
         )
 
 
-def _paths(config: SyncConfig, host: HostNetwork) -> Iterator[Check]:
+def _paths(config: SyncConfig, host: HostNetwork) -> Iterator[Diagnosis]:
     if config.socket is None:
-        yield Check(
+        yield Diagnosis(
             "sync.config.socket",
             WARNING,
             "no socket is configured: conntrackd runs, but accepts no requests",
@@ -52,30 +52,30 @@ def _paths(config: SyncConfig, host: HostNetwork) -> Iterator[Check]:
             yield _path(f"sync.config.{what}", path, host)
 
 
-def _path(check: str, path: str, host: HostNetwork) -> Check:
+def _path(subject: str, path: str, host: HostNetwork) -> Diagnosis:
     directory = path.rpartition("/")[0] or "/"
     if host.directories.get(directory) is False:
-        return Check(
-            check,
+        return Diagnosis(
+            subject,
             PROBLEM,
             f"{path} can't be created: there is no directory {directory}",
             f"create it at each boot (systemd-tmpfiles), or name another than {path}",
         )
     if host.directories.get(path):
-        return Check(check, PROBLEM, f"{path} is a directory", "name a file in it")
+        return Diagnosis(subject, PROBLEM, f"{path} is a directory", "name a file in it")
     if not path.isprintable():
-        return Check(
-            check,
+        return Diagnosis(
+            subject,
             WARNING,
             f"the path {path!r} contains a tab or another control character, which is part of it",
             "end the path with a space or with the line",
         )
-    return Check(check, OK, f"{path} can be created")
+    return Diagnosis(subject, OK, f"{path} can be created")
 
 
-def _sizes(config: SyncConfig, host: HostNetwork) -> Iterator[Check]:
+def _sizes(config: SyncConfig, host: HostNetwork) -> Iterator[Diagnosis]:
     if config.hash_size < 0:
-        yield Check(
+        yield Diagnosis(
             "sync.config.hash_size",
             PROBLEM,
             f"HashSize becomes {config.hash_size}, so conntrackd does not start",
@@ -96,13 +96,13 @@ def _sizes(config: SyncConfig, host: HostNetwork) -> Iterator[Check]:
             yield _socket_buffer(name, size, limit)
 
 
-def _hash_limit(config: SyncConfig, conntrack_limit: int) -> Check:
+def _hash_limit(config: SyncConfig, conntrack_limit: int) -> Diagnosis:
     # Entries that ended stay in the cache until the other node has acknowledged it (man page).
     needed = conntrack_limit if config.mode == "stats" else 2 * conntrack_limit
     message = f"HashLimit {config.hash_limit}, nf_conntrack_max {conntrack_limit}"
     if config.hash_limit >= needed:
-        return Check("sync.config.hash_limit", OK, message)
-    return Check(
+        return Diagnosis("sync.config.hash_limit", OK, message)
+    return Diagnosis(
         "sync.config.hash_limit",
         WARNING,
         f"{message}: the cache is full before the kernel's table"
@@ -111,12 +111,12 @@ def _hash_limit(config: SyncConfig, conntrack_limit: int) -> Check:
     )
 
 
-def _netlink_buffer(config: SyncConfig, size: int) -> Check:
-    check, most = "sync.config.netlink_buffer", config.netlink_buffer_max or 0
+def _netlink_buffer(config: SyncConfig, size: int) -> Diagnosis:
+    subject, most = "sync.config.netlink_buffer", config.netlink_buffer_max or 0
     if size <= most:
-        return Check(check, OK, f"NetlinkBufferSize {size} may grow to {most}")
-    return Check(
-        check,
+        return Diagnosis(subject, OK, f"NetlinkBufferSize {size} may grow to {most}")
+    return Diagnosis(
+        subject,
         WARNING,
         f"NetlinkBufferSize {size} is ignored: it is larger than NetlinkBufferSizeMaxGrowth "
         f"({most or 'not set'})",
@@ -124,9 +124,9 @@ def _netlink_buffer(config: SyncConfig, size: int) -> Check:
     )
 
 
-def _socket_buffer(name: str, size: int, limit: int) -> Check:
+def _socket_buffer(name: str, size: int, limit: int) -> Diagnosis:
     # The daemon sets its buffers by SO_RCVBUFFORCE and SO_SNDBUFFORCE, whatever the limit.
     message = f"the largest configured buffer is {size}, net.core.{name} {limit}"
     if size > limit:
         message += ": conntrackd exceeds it by force, which needs CAP_NET_ADMIN (root has it)"
-    return Check(f"sync.config.{name}", OK, message)
+    return Diagnosis(f"sync.config.{name}", OK, message)

@@ -166,7 +166,7 @@ class Host(NamedTuple):
     boot_module: str = ""
 
 
-class Check(NamedTuple):
+class Diagnosis(NamedTuple):
     """One line of doctor: status is ok, warning, problem or unknown; remedy may be empty."""
 
     id: str

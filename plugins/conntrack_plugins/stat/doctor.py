@@ -10,7 +10,7 @@ from conntrack_common.conntrackd.report import Socket
 from conntrack_common.errors import ConntrackError, InvalidRequest, NotPermitted
 from conntrack_common.host.network import read_host
 from conntrack_common.host.system import host
-from conntrack_common.model import Check
+from conntrack_common.model import Diagnosis
 from conntrack_common.netns import entering
 from conntrack_common.printable import printable
 from conntrack_common.proc.files import ProcRoot
@@ -45,8 +45,8 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     )
 
 
-def _daemon(args: argparse.Namespace, proc: ProcRoot) -> Iterator[Check]:
-    """Yield the checks of conntrackd, where it is configured or a configuration is named."""
+def _daemon(args: argparse.Namespace, proc: ProcRoot) -> Iterator[Diagnosis]:
+    """Yield the diagnoses of conntrackd, where it is configured or a configuration is named."""
     path = args.config or (conntrackd_arguments.config_file() if proc.is_live else "")
     if not path:
         return
@@ -54,7 +54,7 @@ def _daemon(args: argparse.Namespace, proc: ProcRoot) -> Iterator[Check]:
         config = conntrackd_arguments.read_config(path)
     except ConntrackError as error:
         hidden = isinstance(error, NotPermitted) and not args.config
-        yield Check("sync.config", "unknown" if hidden else "problem", str(error))
+        yield Diagnosis("sync.config", "unknown" if hidden else "problem", str(error))
         return
     answer = None
     if proc.is_live and config.socket:
@@ -64,7 +64,7 @@ def _daemon(args: argparse.Namespace, proc: ProcRoot) -> Iterator[Check]:
 
 
 def doctor(args: argparse.Namespace) -> Iterator[str]:
-    """Yield a line for each check; the exit status is 1 if there is a problem."""
+    """Yield a line for each diagnosis; the exit status is 1 if there is a problem."""
     from rich.text import Text
 
     proc = arguments.proc_root(args.proc_root)
@@ -72,21 +72,25 @@ def doctor(args: argparse.Namespace) -> Iterator[str]:
         raise InvalidRequest(
             "--config is compared with one namespace: name it, or leave out --netns"
         )
-    every: list[Check] = []
+    every: list[Diagnosis] = []
 
     def doctor_here(netns: str | None) -> Iterator[str]:
         # conntrackd belongs to the host, and not to each namespace.
         ours = netns is None or args.config
-        checks = [*diagnose(host(proc)), *(_daemon(args, proc) if ours else ())]
-        every.extend(checks)
+        diagnoses = [*diagnose(host(proc)), *(_daemon(args, proc) if ours else ())]
+        every.extend(diagnoses)
         if args.json:
-            yield as_json({"netns": netns, "checks": [check._asdict() for check in checks]})
+            yield as_json(
+                {"netns": netns, "checks": [diagnosis._asdict() for diagnosis in diagnoses]}
+            )
             return
         yield f"network namespace {netns}\n" if netns else ""
-        for check in checks:
-            remedy = f"\n  → {printable(check.remedy)}" if check.remedy else ""
-            yield render(Text.assemble(MARKS[check.status], f" {printable(check.message)}{remedy}"))
+        for diagnosis in diagnoses:
+            remedy = f"\n  → {printable(diagnosis.remedy)}" if diagnosis.remedy else ""
+            yield render(
+                Text.assemble(MARKS[diagnosis.status], f" {printable(diagnosis.message)}{remedy}")
+            )
 
     yield from entering.each(args.netns, doctor_here)
-    if any(check.status == "problem" for check in every):
+    if any(diagnosis.status == "problem" for diagnosis in every):
         raise SystemExit(run.FAILURE)
