@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from collections.abc import Callable, Iterator, Sequence
 
 import pytest
@@ -208,11 +209,30 @@ def _as_theirs(dumped: str, rows: oracle.Statistics) -> oracle.Statistics:
     }
 
 
-def test_an_interface_of_any_name_is_read(namespace: Namespace) -> None:
+def test_interfaces_are_those_that_ip_shows(namespace: Namespace) -> None:
+    """Of any name, with secondary, labelled and point-to-point addresses, up and down."""
     name = os.fsdecode(b"x\xff")
-    namespace.must("ip", "link", "add", name, "type", "veth")
-    namespace.must("ip", "address", "add", "192.0.2.1/32", "dev", name)
+    for words in (
+        f"link add {name} type veth peer name y0",
+        f"link set {name} up",
+        f"address add 192.0.2.1/32 dev {name}",
+        "link set lo up",
+        "address add 192.0.2.8 peer 192.0.2.9 dev y0",
+        "address add 198.51.100.1/24 dev y0",
+        "address add 198.51.100.2/24 dev y0 label y0:1",
+        "address add 2001:db8::1/64 dev y0 nodad",
+    ):
+        namespace.must("ip", *words.split())
+    listing = subprocess.run(
+        namespace.argv(["ip", "-json", "address"]), capture_output=True, check=True
+    ).stdout
+    shown = json.loads(os.fsdecode(listing))
     with namespace.entered():
         found = network.read_host(SyncConfig("conntrackd.conf"), ProcRoot()).interfaces
     assert found
-    assert found[name].addresses == ("192.0.2.1",)
+    assert found[name].addresses[0] == "192.0.2.1"
+    assert {link["ifname"] for link in shown} == found.keys()
+    for link in shown:
+        ours = found[link["ifname"]]
+        assert set(ours.addresses) == {each["local"] for each in link["addr_info"]}
+        assert ours.up is ("UP" in link["flags"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import struct
 import subprocess
 from pathlib import Path
 
@@ -13,7 +12,6 @@ from hypothesis import strategies as st
 
 import processes
 from conntrack_common.errors import MalformedData
-from conntrack_common.host import network
 from conntrack_common.host.system import host
 from conntrack_common.proc.files import ProcRoot, parse_stat, parse_sysctl
 from installation import command, python_path
@@ -122,9 +120,3 @@ def test_execd_lives_on(system: Path) -> None:
                 assert f"conntrack entries={text}i\nconntrack_source" in answer
         process.stdin.close()
         assert (process.wait(20), process.stdout.read(), process.stderr.read()) == (0, "", "")
-
-
-def test_interfaces_of_any_name_keep_their_addresses() -> None:
-    name = b"x\xff"
-    entry = struct.pack("@16s4x4s", name + b":1", bytes([10, 0, 0, 1])).ljust(network.IFREQ)
-    assert network.parse_ifconf(entry) == [("x\udcff", "10.0.0.1")]

@@ -20,7 +20,7 @@ from installation import entry_points, python_path
 TREE = Path(__file__).resolve().parent.parent.parent
 COMMON, PLUGINS = TREE / "common" / "conntrack_common", TREE / "plugins" / "conntrack_plugins"
 MODULES = sorted([*COMMON.rglob("*.py"), *PLUGINS.rglob("*.py")])
-FOREIGN = {"conntrack_plugins", "nagiosplugin", "jinja2", "rich", "collectd", "pyroute2"}
+FOREIGN = {"conntrack_plugins", "nagiosplugin", "jinja2", "rich", "collectd"}
 
 # The rooms, each with those that it may import: all stand above it, so there is no circle.
 WORDS = "records errors terms digits printable duration"

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import socket
-import struct
 
 import pytest
 
 from conntrack_common.analysis.sync_config import check_config
 from conntrack_common.conntrackd.conf import parse_config
-from conntrack_common.host.network import IFREQ, parse_if_inet6, parse_ifconf, read_host
+from conntrack_common.host.network import read_host
 from conntrack_common.model.conntrackd import (
     HostNetwork,
     Interface,
@@ -203,25 +201,6 @@ def test_buffers_above_the_limit_are_explained():
 
 def test_no_links_in_statistics_mode():
     assert wrong(SyncConfig("c.conf", socket="/run/c"), HOST) == []
-
-
-def test_ifconf():
-    def entry(name, address):
-        head = struct.pack("@16sHH", name, socket.AF_INET, 0) + socket.inet_aton(address)
-        return head.ljust(IFREQ, b"\0")
-
-    data = entry(b"lo", "127.0.0.1") + entry(b"eth0:1", "10.0.0.2") + b"short"
-    assert parse_ifconf(data) == [("lo", "127.0.0.1"), ("eth0", "10.0.0.2")]
-
-
-def test_if_inet6():
-    lines = [
-        "00000000000000000000000000000001 01 80 10 80       lo",
-        "fe80000000000000021122fffe334455 02 40 20 80     eth0",
-        "zz80000000000000021122fffe334455 02 40 20 80     eth0",
-        "rubbish",
-    ]
-    assert parse_if_inet6(lines) == [("lo", "::1"), ("eth0", "fe80::211:22ff:fe33:4455")]
 
 
 def test_this_host():

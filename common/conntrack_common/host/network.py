@@ -1,27 +1,26 @@
 """What this host says that a conntrackd.conf must fit: its interfaces, limits and directories.
 
-Interfaces come from the kernel by ioctl (netdevice(7)), which answers for the network namespace
-that this thread is in, as /sys does not; IPv6 addresses from /proc/net/if_inet6.
+Interfaces come from the kernel by pyroute2 (rtnetlink(7)), which answers for the network namespace
+that this thread is in, as /sys does not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from os import fsdecode, fsencode
+from os import fsdecode
 from os import stat as stat_file
 from os.path import isdir
-from struct import calcsize, pack, unpack_from
 
 from conntrack_common.errors import ConntrackError
 from conntrack_common.model.conntrackd import HostNetwork, Interface, SyncConfig, SyncLink
 from conntrack_common.proc.files import ProcRoot, parse_sysctl
 
-SIOCGIFCONF, SIOCGIFFLAGS = 0x8912, 0x8913  # linux/sockios.h
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 IFF_UP, IFF_RUNNING = 0x1, 0x40  # linux/if.h
-IFREQ = calcsize("@16sLLHBBB3x")  # struct ifreq: a name, and a union whose largest part is ifmap
-MOST_ADDRESSES = 4096
 NO_ADDRESS = (None, "0.0.0.0")  # noqa: S104 - what conntrackd leaves to the kernel
-IF_INET6 = ("thread-self/net/if_inet6", "net/if_inet6")
 
 
 def read_host(config: SyncConfig, proc: ProcRoot) -> HostNetwork:
@@ -33,7 +32,7 @@ def read_host(config: SyncConfig, proc: ProcRoot) -> HostNetwork:
     files = (config.socket, config.lock_file, config.log_file, config.stats_log_file)
     paths = [path for path in files if path]
     return HostNetwork(
-        interfaces=_read_interfaces(proc) if proc.is_live else None,
+        interfaces=_read_interfaces() if proc.is_live else None,
         conntrack_limit=_conntrack_limit(proc),
         rmem_max=_sysctl(proc, "net/core/rmem_max"),
         wmem_max=_sysctl(proc, "net/core/wmem_max"),
@@ -97,82 +96,27 @@ def _is_directory(path: str) -> bool:
     return True
 
 
-def _read_interfaces(proc: ProcRoot) -> dict[str, Interface] | None:
-    import socket
+def _read_interfaces() -> dict[str, Interface] | None:
+    from pyroute2 import IPRoute
+    from pyroute2.netlink.exceptions import NetlinkError
 
-    addresses: list[tuple[str, str]] = []
     try:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as query:
-            addresses += _read_ipv4(query.fileno())
-            names = [name for _, name in socket.if_nameindex()]
-            flags = {name: _read_flags(query.fileno(), name) for name in names}
-        addresses += _read_ipv6(proc)
-    except (OSError, ConntrackError):
+        with IPRoute() as kernel:
+            links, addresses = list(kernel.get_links()), list(kernel.get_addr())
+    except (OSError, NetlinkError):
         return None
     return {
         name: Interface(
             name,
-            up=bool(flag & IFF_UP),
-            running=bool(flag & IFF_RUNNING),
-            addresses=tuple(address for owner, address in addresses if owner == name),
+            up=bool(link["flags"] & IFF_UP),
+            running=bool(link["flags"] & IFF_RUNNING),
+            addresses=tuple(_own(each) for each in addresses if each["index"] == link["index"]),
         )
-        for name, flag in flags.items()
-        if flag is not None
+        for link in links
+        if (name := fsdecode(link.get_attr("IFLA_IFNAME")))
     }
 
 
-def _read_flags(descriptor: int, name: str) -> int | None:
-    from fcntl import ioctl
-
-    request = pack(f"@16s{IFREQ - 16}x", fsencode(name))
-    try:
-        return int(unpack_from("@H", ioctl(descriptor, SIOCGIFFLAGS, request), 16)[0])
-    except OSError:
-        return None  # it was removed meanwhile
-
-
-def _read_ipv4(descriptor: int) -> list[tuple[str, str]]:
-    from array import array
-    from fcntl import ioctl
-
-    buffer = array("B", bytes(IFREQ * MOST_ADDRESSES))
-    address, length = buffer.buffer_info()
-    answer = ioctl(descriptor, SIOCGIFCONF, pack("@iP", length, address))
-    return parse_ifconf(buffer.tobytes()[: unpack_from("@i", answer)[0]])
-
-
-def _read_ipv6(proc: ProcRoot) -> list[tuple[str, str]]:
-    for name in IF_INET6:
-        text = proc.read(name)
-        if text is not None:
-            return parse_if_inet6(text.splitlines())
-    return []  # a kernel without IPv6
-
-
-def parse_ifconf(data: bytes) -> list[tuple[str, str]]:
-    """Return (interface, IPv4 address) pairs from SIOCGIFCONF's array of struct ifreq.
-
-    Secondary addresses may have a label such as eth0:1, which is no interface.
-    """
-    found = []
-    for start in range(0, len(data) - IFREQ + 1, IFREQ):
-        name = data[start : start + 16].partition(b"\0")[0]
-        address = ".".join(str(byte) for byte in data[start + 20 : start + 24])
-        found.append((fsdecode(name).partition(":")[0], address))
-    return found
-
-
-def parse_if_inet6(lines: Iterable[str]) -> list[tuple[str, str]]:
-    """Return (interface, IPv6 address) pairs from /proc/net/if_inet6; other lines are skipped."""
-    from socket import AF_INET6, inet_ntop
-
-    found = []
-    for line in lines:
-        fields = line.split()
-        if len(fields) == 6 and len(fields[0]) == 32:
-            try:
-                address = inet_ntop(AF_INET6, bytes.fromhex(fields[0]))
-            except ValueError:
-                continue
-            found.append((fields[5], address))
-    return found
+def _own(address: Any) -> str:
+    """Return this host's address of a link: IFA_ADDRESS is the other end's where there is one."""
+    return str(address.get_attr("IFA_LOCAL") or address.get_attr("IFA_ADDRESS"))
